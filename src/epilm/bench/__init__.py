@@ -1,0 +1,1 @@
+"""Speed against named peers, as ratios in one run."""

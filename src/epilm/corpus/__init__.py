@@ -1,0 +1,1 @@
+"""The corpus: schema, manifest, build, validate, order, stream, gather."""

@@ -1,0 +1,1 @@
+"""Genome files to arrays: sequence, contig names, bigWig, states, annotation."""

@@ -1,0 +1,1 @@
+"""EBERT and DBERT; single device, no Ray, no DeepSpeed."""

@@ -1,0 +1,1 @@
+"""Regressors on embeddings, k-mer counts and state fractions."""

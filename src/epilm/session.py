@@ -1,0 +1,71 @@
+"""Join a running Ray cluster or start a local one; end only what was started here."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+
+from epilm.config import Config
+from epilm.errors import EpilmError
+
+
+class RayConfig(Config):
+    """Where a stage runs. Nothing else in a recipe changes between a laptop and a cluster."""
+
+    address: str = "local"
+    """``local`` starts a Ray here and ends it; ``auto`` joins the cluster of this machine or of ``ray job submit``;
+    ``host:port`` or ``ray://host:port`` joins that one."""
+    num_cpus: int | None = None
+    """Logical CPUs of a local Ray; by default twice the machine's, so that training never starves the data tasks."""
+    object_store_gb: float | None = None
+    """Object store of a local Ray in GB; Ray's default where absent."""
+    dashboard: bool = False
+    """Start the dashboard (127.0.0.1) with a local Ray."""
+
+
+@contextmanager
+def ray_session(config: RayConfig) -> Iterator[None]:
+    """Run the body with Ray connected; a Ray that was connected before is used and left as it is.
+
+    Raises:
+        EpilmError: no cluster answers at ``config.address``.
+    """
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
+    if ray.is_initialized():
+        yield
+        return
+    if config.address == "local":
+        # a relative temp path or a proxy variable is of no use to a Ray that lives on this machine alone
+        ray.init(
+            address="local",
+            num_cpus=config.num_cpus or 2 * (os.cpu_count() or 1),
+            include_dashboard=config.dashboard,
+            dashboard_host="127.0.0.1",
+            object_store_memory=int(config.object_store_gb * 1e9) if config.object_store_gb else None,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+    else:
+        try:
+            ray.init(address=config.address, logging_level=logging.WARNING)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise EpilmError(
+                f"ray.address={config.address!r}: no Ray cluster answers ({error}). "
+                "Start one (`ray start --head`), submit with `ray job submit`, or use ray.address=local."
+            ) from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def extensions_cache() -> str:
+    """A lasting folder for DeepSpeed's compiled extensions (its first start compiles for about 35 s)."""
+    default = Path.home() / ".cache" / "epilm" / "torch_extensions"
+    return os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(default))

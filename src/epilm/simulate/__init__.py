@@ -1,0 +1,1 @@
+"""A toy epigenome with planted truth."""

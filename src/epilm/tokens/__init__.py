@@ -1,0 +1,1 @@
+"""DNA and states to token ids, vectorised."""

@@ -1,0 +1,1 @@
+"""TorchTrainer and DeepSpeed around a task."""

@@ -1,0 +1,34 @@
+"""What the tests share: one local Ray, the real data where it lies, and the toy epigenome with its corpus."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real data beside the checkout; tests that read it skip where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("no real data at ../shared/data")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def ray_local() -> Iterator[None]:
+    """One local Ray for the whole session; it never joins another cluster and ends only itself."""
+    import ray
+
+    from epilm.session import RayConfig, ray_session
+
+    assert not ray.is_initialized()
+    with ray_session(RayConfig(num_cpus=6)):
+        yield
