@@ -62,7 +62,8 @@ def read_provenance(model_dir: Location) -> Provenance:
     if not path.exists():
         what = f"has no {PROVENANCE_FILE}" if model_dir.exists() else "does not exist"
         raise CheckpointError(
-            f"no epilm model at {model_dir}: the folder {what}. Give the folder `model` of a pretrain run, or an export."
+            f"no epilm model at {model_dir}: the folder {what}. "
+            "Give the folder `model` of a pretrain run, or an export."
         )
     try:
         return Provenance.model_validate(json.loads(path.read_text()))
