@@ -1,1 +1,1 @@
-"""DNA and states to token ids, vectorised."""
+"""From base codes and epigenome bins to model tokens: k-mers, states, reverse complement; torch and numpy."""
