@@ -1,18 +1,10 @@
-"""Tiles cover each token once, and a reversed window says the same of every base."""
+"""Tiles hold each token of their intervals once, and begin where the strand says."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from epilm.predict.tiles import (
-    count_tokens,
-    genomic_starts,
-    orient_bins,
-    orient_dna,
-    plan_tiles,
-    span_bp,
-)
+from epilm.predict.tiles import count_tokens, genomic_starts, plan_tiles, span_bp
 
 
 @given(st.lists(st.integers(1, 700), min_size=1, max_size=12), st.integers(1, 150))
@@ -49,31 +41,3 @@ def test_genomic_starts_on_both_strands():
         np.array([100, 100]), np.array([200, 200]), np.array([False, True]), np.array([2, 2]), stride=7, length_bp=21
     )
     assert starts.tolist() == [114, 200 - 14 - 21]
-
-
-def test_orient_dna_is_an_involution():
-    dna = np.random.default_rng(0).integers(0, 5, (6, 33), dtype=np.uint8)
-    reverse = np.array([True, False] * 3)
-    once = orient_dna(dna, reverse)
-    assert np.array_equal(orient_dna(once, reverse), dna)
-    assert np.array_equal(once[1], dna[1])
-    assert orient_dna(np.array([[0, 1, 2, 3, 4]], np.uint8), np.array([True])).tolist() == [[4, 0, 1, 2, 3]]
-
-
-@pytest.mark.parametrize("bin_bp", [1, 3, 75, 200])
-@pytest.mark.parametrize("length_bp", [1, 7, 149, 200, 994])
-def test_reversed_bins_say_the_same_of_every_base(bin_bp, length_bp):
-    """Against per-base strings written out one at a time, for every phase."""
-    rng = np.random.default_rng(length_bp * 1000 + bin_bp)
-    phases = np.arange(bin_bp)
-    num_bins = -(-length_bp // bin_bp) + 1
-    bins = rng.integers(0, 250, (bin_bp, 2, num_bins), dtype=np.uint8)
-    reverse = rng.random(bin_bp) < 0.7
-    oriented, phase = orient_bins(bins, phases, reverse, length_bp=length_bp, bin_bp=bin_bp, no_data=255)
-    assert oriented.dtype == np.uint8
-    assert ((phase >= 0) & (phase < bin_bp)).all()
-    for row in range(bin_bp):
-        for cell in range(2):
-            bases = [int(bins[row, cell, (phases[row] + i) // bin_bp]) for i in range(length_bp)]
-            expected = bases[::-1] if reverse[row] else bases
-            assert [int(oriented[row, cell, (phase[row] + j) // bin_bp]) for j in range(length_bp)] == expected

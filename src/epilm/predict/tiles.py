@@ -67,37 +67,3 @@ def genomic_starts(
     """
     offset = first_token * stride
     return np.where(reverse, end - offset - length_bp, start + offset)
-
-
-def orient_dna(dna: np.ndarray, reverse: np.ndarray) -> np.ndarray:
-    """Reverse-complement the rows of ``dna`` (uint8 ``[n, length_bp]``, A0 C1 G2 T3 N4) where ``reverse``."""
-    flipped = dna[reverse, ::-1]
-    result = dna.copy()
-    result[reverse] = np.where(flipped < 4, 3 - flipped, flipped)
-    return result
-
-
-def orient_bins(
-    bins: np.ndarray, phase_bp: np.ndarray, reverse: np.ndarray, *, length_bp: int, bin_bp: int, no_data: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Reverse the rows of ``bins`` where ``reverse``, with the phase that keeps every base's state.
-
-    Base ``i`` of a window lies ``phase + i`` bases into its bins. Read backwards, base ``j = length - 1 - i`` lies
-    ``num_bins * bin_bp - phase - length + j`` into the reversed bins; where that phase is a bin or more, whole bins are
-    left out at the front, so that the result obeys the corpus' rule ``0 <= phase < bin_bp``.
-
-    Args:
-        bins: uint8 ``[n, cells, num_bins]``.
-        phase_bp: ``[n]``, bases from the first bin's start to the window's start.
-
-    Returns:
-        bins and phase, oriented; bins past the window's last are ``no_data``.
-    """
-    num_bins = bins.shape[-1]
-    phase_bp = np.asarray(phase_bp, np.int64)
-    backward = num_bins * bin_bp - phase_bp - length_bp
-    new_phase = np.where(reverse, backward % bin_bp, phase_bp)
-    source = num_bins - 1 - (backward // bin_bp)[:, None] - np.arange(num_bins)  # [n, num_bins]
-    source = np.where(reverse[:, None], source, np.arange(num_bins))
-    taken = np.take_along_axis(bins, np.maximum(source, 0)[:, None, :], axis=-1)
-    return np.where(source[:, None, :] >= 0, taken, np.uint8(no_data)), new_phase
