@@ -1,0 +1,118 @@
+"""What a run is, as far as the training loop knows: data -> batch -> sums over scored items -> metrics.
+
+A task states sums and counts, never means: the loop divides by the counts of the whole global batch, so that one worker
+and four, or small and large micro-batches, give the same loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import Tensor, nn
+
+from epilm.corpus.source import SampleSource
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A micro-batch ready for the model, on its device."""
+
+    inputs: dict[str, Tensor]
+    counts: dict[str, Tensor]
+    """Scored items, by name (``dna``: masked k-mers); scalars on the device, the denominators of the sums."""
+    num_rows: int
+    num_tokens: int
+    """Model positions, with specials."""
+
+
+class EvalSet(Protocol):
+    """A fixed list of samples, the same at every evaluation and for every number of workers."""
+
+    @property
+    def num_samples(self) -> int: ...
+
+    def read(self, indices: np.ndarray) -> pa.Table:
+        """Rows of samples ``indices``, in that order."""
+        ...
+
+
+class Task(Protocol):
+    """One kind of training. Picklable: every worker gets a copy and opens its own files.
+
+    ``sum_counts`` maps every sum to the count that it is divided by; ``loss_weights`` names the sums that make up the
+    loss and their weights; other sums are metrics alone.
+    """
+
+    seed: int
+    sum_counts: Mapping[str, str]
+    loss_weights: Mapping[str, float]
+
+    def check(self) -> None:
+        """Refuse bad input; runs on the driver before any worker starts.
+
+        Raises:
+            EpilmError: what, got, allowed, how to mend.
+        """
+        ...
+
+    def data_fingerprint(self) -> str:
+        """Identity of the training data; a checkpoint goes on with no other."""
+        ...
+
+    def train_source(self) -> SampleSource: ...
+
+    def eval_sets(self) -> dict[str, EvalSet]: ...
+
+    def build_model(self) -> nn.Module:
+        """A new model; its random weights come from torch's global generator, which the caller seeds."""
+        ...
+
+    def collate(self, table: pa.Table) -> dict[str, Tensor]:
+        """Rows as CPU tensors, bytes still: what is shipped to the device. Has ``position`` int64 [rows]."""
+        ...
+
+    def prepare(self, batch: dict[str, Tensor], *, training: bool) -> Prepared:
+        """Tokenise and mask on the device of the batch; random choices by the rows' positions alone."""
+        ...
+
+    def sums(self, model: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
+        """Forward pass: scalar sums over the scored items. Those in ``loss_weights`` carry gradients."""
+        ...
+
+    def summarise(self, sums: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
+        """Metrics from totals over a step or an evaluation set."""
+        ...
+
+    def flops_per_row(self) -> float:
+        """Floating-point operations of a forward and backward pass over one row (multiply-add = 2)."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """Facts for ``result.json``: what was trained on, sizes."""
+        ...
+
+    def save_model(self, folder: Path, state: dict[str, Tensor], *, step: int, recipe_fingerprint: str) -> None:
+        """Write fp32 weights and what is needed to load them elsewhere into an existing local folder."""
+        ...
+
+
+def mean_metrics(
+    sums: Mapping[str, float], counts: Mapping[str, float], sum_counts: Mapping[str, str]
+) -> dict[str, float]:
+    """Each sum over its count; 0 scored items give NaN."""
+    return {
+        name: value / counts[sum_counts[name]] if counts[sum_counts[name]] else float("nan")
+        for name, value in sums.items()
+    }
+
+
+def sample_seed(seed: int, position: int) -> int:
+    """Seed of torch's generator for the micro-batch that starts at a position: dropout then depends on the samples
+    alone, not on the worker that holds them or on how often the run was restarted."""
+    return torch.iinfo(torch.int64).max & ((seed + 1) * 0x9E3779B97F4A7C15 ^ (position + 1) * 0xBF58476D1CE4E5B9)

@@ -1,0 +1,155 @@
+"""Checkpoints that load on any number of workers, and fp32 weights out of them.
+
+Ray copies each rank's files into one folder and registers it when all have reported; a kill in between leaves the former
+checkpoint in force. The state of the data is the optimizer step alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch.distributed as dist
+from ray.train import Checkpoint
+from torch import Tensor
+
+from epilm.errors import CheckpointError
+
+_META = "epilm-checkpoint.json"
+_TAG = "state"
+
+
+@dataclass(frozen=True)
+class CheckpointMeta:
+    """What must match to go on from a checkpoint."""
+
+    step: int
+    """Optimizer steps done; the next one is ``step``."""
+    num_workers: int
+    zero_stage: int
+    recipe_fingerprint: str
+    data_fingerprint: str
+
+
+def save_checkpoint(engine: Any, folder: str, meta: CheckpointMeta, *, rank: int) -> None:
+    """Write this rank's part into a local folder; every rank calls it."""
+    Path(folder, _TAG).mkdir(parents=True, exist_ok=True)
+    engine.save_checkpoint(folder, tag=_TAG)
+    if rank == 0:
+        Path(folder, _META).write_text(json.dumps(asdict(meta)))
+
+
+def read_meta(folder: str | Path) -> CheckpointMeta:
+    path = Path(folder, _META)
+    try:
+        return CheckpointMeta(**json.loads(path.read_text()))
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise CheckpointError(f"{folder} is not an epilm checkpoint: {error}") from error
+
+
+def check_meta(meta: CheckpointMeta, *, recipe_fingerprint: str, data_fingerprint: str) -> None:
+    """Raises CheckpointError where the checkpoint belongs to another recipe or corpus."""
+    for what, got, expected in [
+        ("recipe", meta.recipe_fingerprint, recipe_fingerprint),
+        ("corpus", meta.data_fingerprint, data_fingerprint),
+    ]:
+        if got != expected:
+            raise CheckpointError(
+                f"the checkpoint at step {meta.step} was written for another {what} ({got}; this run's is {expected}). "
+                "Use the recipe it was written with, or start anew with another name."
+            )
+
+
+def restore(
+    checkpoint: Checkpoint, build: Callable[[bool], Any], *, num_workers: int, zero_stage: int, local_rank: int
+) -> tuple[Any, CheckpointMeta]:
+    """Build the engine and load a checkpoint into it, whatever number of workers wrote it.
+
+    DeepSpeed loads its own format only at the same world size and stage; else one process a node converts it to the
+    universal format first, in a temporary folder.
+
+    Args:
+        build: makes the engine; its argument says whether a universal checkpoint will be loaded.
+    """
+    with checkpoint.as_directory() as folder:
+        meta = read_meta(folder)
+        if (meta.num_workers, meta.zero_stage) == (num_workers, zero_stage):
+            engine = build(False)
+            _load(engine, folder, _TAG)
+        else:
+            engine = build(True)
+            with _universal_folder(folder, local_rank) as converted:
+                _load(engine, *converted)
+                dist.barrier()
+    return engine, meta
+
+
+def _load(engine: Any, folder: str, tag: str) -> None:
+    path, _ = engine.deepspeed.load_checkpoint(folder, tag=tag)
+    if path is None:
+        raise CheckpointError(f"DeepSpeed found no checkpoint {tag!r} in {folder}.")
+
+
+class _universal_folder:
+    """A temporary universal copy, shared by the processes of a node, as (folder, tag)."""
+
+    def __init__(self, folder: str, local_rank: int) -> None:
+        self.source, self.local_rank = folder, local_rank
+        self.temporary: tempfile.TemporaryDirectory | None = None
+
+    def __enter__(self) -> tuple[str, str]:
+        if self.local_rank == 0:
+            self.temporary = tempfile.TemporaryDirectory(prefix="epilm-universal-")
+            _to_universal(f"{self.source}/{_TAG}", f"{self.temporary.name}/{_TAG}")
+        import ray.train
+
+        node = ray.train.get_context().get_node_rank()
+        places: list[Any] = [None] * dist.get_world_size()
+        dist.all_gather_object(places, (node, self.temporary.name if self.temporary else None))
+        mine = next(path for at, path in places if at == node and path)
+        return mine, _TAG
+
+    def __exit__(self, *_: object) -> None:
+        if self.temporary:
+            self.temporary.cleanup()
+
+
+def _to_universal(source: str, target: str) -> None:
+    import contextlib
+    import io
+
+    from deepspeed.checkpoint.ds_to_universal import main
+
+    options = argparse.Namespace(
+        input_folder=source,
+        output_folder=target,
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints a progress bar a parameter
+        main(options)
+
+
+def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
+    """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name."""
+    import contextlib
+    import io
+
+    from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
+
+    meta = read_meta(folder)
+    if meta.zero_stage == 0:
+        import torch
+
+        state = torch.load(Path(folder, _TAG, "mp_rank_00_model_states.pt"), map_location="cpu", weights_only=False)
+        return {name: value.float() for name, value in state["module"].items()}
+    with contextlib.redirect_stdout(io.StringIO()):
+        return get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)

@@ -1,0 +1,218 @@
+"""The training loop of one worker: stream -> step -> records -> evaluation -> checkpoint. Knows only the task protocol."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from ray.train import Checkpoint
+from ray.train.torch import get_device
+
+from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
+from epilm.errors import EpilmError
+from epilm.storage import Location
+from epilm.tasks.protocol import Task
+from epilm.train.checkpoint import CheckpointMeta, check_meta, read_meta, restore, save_checkpoint
+from epilm.train.engine import Engine, all_reduce_sum, build_engine
+from epilm.train.evaluate import evaluate_set
+from epilm.train.ledger import samples_digest
+from epilm.train.recipe import TrainConfig
+from epilm.train.records import Records
+from epilm.train.schedule import learning_rate
+from epilm.train.step import StepTotals, run_step, total_loss
+from epilm.train.throughput import matmul_peak_gflops
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the driver sends to every worker."""
+
+    task: Task
+    config: TrainConfig
+    folder: Location
+    recipe_fingerprint: str
+    data_fingerprint: str
+    board: Any
+
+
+def train_worker(settings: dict[str, Job]) -> None:
+    """Entry point of a Ray Train worker."""
+    job = settings["job"]
+    if ray.get(job.board.fatal.remote()) is not None:
+        return  # a restart after an error that no restart can mend: end at once, the driver raises it
+    try:
+        _Worker(job).run()
+    except EpilmError as error:
+        ray.get(job.board.fail.remote(type(error).__name__, str(error)))
+        raise
+
+
+class _Worker:
+    """One worker's training; its rank decides only which rows it takes."""
+
+    def __init__(self, job: Job) -> None:
+        context = ray.train.get_context()
+        self.job, self.task, self.config = job, job.task, job.config
+        self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
+        self.local_rank = context.get_local_rank()
+        self.device = get_device()
+        torch.set_num_threads(job.config.threads_per_worker or max(1, round(job.config.cpus_per_worker)))
+        self.micro_batch = job.config.micro_batch_for(self.num_workers)
+        dtype = torch.bfloat16 if job.config.bf16 else torch.float32
+        self.peak_gflops = float(
+            all_reduce_sum(torch.tensor([matmul_peak_gflops(self.device, dtype)], device=self.device))
+        )
+        self.engine, self.step = self._build()
+        self.records = Records(job.folder, self.step) if self.rank == 0 else None
+
+    def _build(self) -> tuple[Engine, int]:
+        """The engine, from the last registered checkpoint where there is one, and the steps done."""
+
+        def build(universal: bool) -> Engine:
+            torch.manual_seed(self.task.seed)
+            model = self.task.build_model().to(self.device)
+            return build_engine(model, self.config, num_workers=self.num_workers, universal=universal)
+
+        checkpoint = ray.train.get_checkpoint()
+        if checkpoint is None:
+            return build(False), 0
+        with checkpoint.as_directory() as folder:
+            check_meta(
+                read_meta(folder),
+                recipe_fingerprint=self.job.recipe_fingerprint,
+                data_fingerprint=self.job.data_fingerprint,
+            )
+        engine, meta = restore(
+            checkpoint,
+            build,
+            num_workers=self.num_workers,
+            zero_stage=self.config.zero_stage,
+            local_rank=self.local_rank,
+        )
+        return engine, meta.step
+
+    def run(self) -> None:
+        config, waiting = self.config, time.perf_counter()
+        for table in self._stream():
+            wait_s = time.perf_counter() - waiting
+            totals, grad_norm = self._train_step(table)
+            digest = self._reduced_digest(table)
+            self.step += 1
+            last = self.step == config.steps
+            if last or self.step % config.log_every_steps == 0:
+                self._record(totals, digest, grad_norm, time.perf_counter() - waiting, wait_s)
+            if last or (config.eval_every_steps and self.step % config.eval_every_steps == 0):
+                self._evaluate()
+            if last or (config.checkpoint_every_steps and self.step % config.checkpoint_every_steps == 0):
+                self._checkpoint(totals)
+            waiting = time.perf_counter()
+        if self.records:
+            self.records.close()
+
+    def _stream(self) -> Iterator[pa.Table]:
+        """Tables of this rank's rows, one a step, from the current step to the last."""
+        source = self.task.train_source()
+        plan = StreamPlan(self.step, self.config.steps, self.config.global_batch, self.num_workers, source.row_bytes)
+        for segment in plan.segments():
+            iterators = None
+            if self.rank == 0:
+                iterators = segment_dataset(source, segment).streaming_split(self.num_workers, equal=True)
+            iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
+            yield from iterate_steps(iterators[self.rank], segment)
+
+    def _train_step(self, table: pa.Table) -> tuple[StepTotals, float]:
+        batch = {k: v.to(self.device, non_blocking=True) for k, v in self.task.collate(table).items()}
+        totals = run_step(
+            self.task,
+            self.engine.deepspeed,
+            batch,
+            micro_batch=self.micro_batch,
+            backward=self.engine.backward,
+            all_reduce=all_reduce_sum,
+        )
+        rate = learning_rate(self.config.optimizer, self.step, self.config.steps)
+        return totals, self.engine.apply(rate)
+
+    def _reduced_digest(self, table: pa.Table) -> str:
+        digest = all_reduce_sum(torch.tensor([samples_digest(table)], dtype=torch.int64, device=self.device))
+        return f"{int(digest) & (2**64 - 1):016x}"
+
+    def _record(self, totals: StepTotals, digest: str, grad_norm: float, step_s: float, wait_s: float) -> None:
+        if self.records is None:
+            return
+        flops = self.task.flops_per_row() * self.config.global_batch
+        self._write(
+            {
+                "kind": "train",
+                "step": self.step,
+                "loss": total_loss(self.task, totals),
+                **self.task.summarise(totals.sums, totals.counts),
+                "lr": learning_rate(self.config.optimizer, self.step - 1, self.config.steps),
+                "grad_norm": grad_norm,
+                "step_time_s": step_s,
+                "tokens_per_s": totals.num_tokens / step_s,
+                "data_wait_share": wait_s / step_s,
+                "mfu": flops / step_s / 1e9 / self.peak_gflops,
+                "num_workers": self.num_workers,
+                "samples_digest": digest,
+                "time": time.time(),
+            }
+        )
+
+    def _evaluate(self) -> None:
+        for name, samples in self.task.eval_sets().items():
+            metrics = evaluate_set(
+                self.task,
+                self.engine.deepspeed,
+                samples,
+                batch_rows=max(1, self.config.micro_batch),
+                rank=self.rank,
+                num_workers=self.num_workers,
+                device=self.device,
+                all_reduce=all_reduce_sum,
+            )
+            if self.records:
+                self._write({"kind": "eval", "step": self.step, "set": name, **metrics, "time": time.time()})
+
+    def _write(self, record: dict[str, Any]) -> None:
+        assert self.records is not None
+        self.records.write({k: _plain(v) for k, v in record.items()})
+        self.job.board.post.remote(record)
+
+    def _checkpoint(self, totals: StepTotals) -> None:
+        """Every rank writes its part; Ray registers the checkpoint when all have reported."""
+        if self.records:
+            self.records.flush()
+        meta = CheckpointMeta(
+            step=self.step,
+            num_workers=self.num_workers,
+            zero_stage=self.config.zero_stage,
+            recipe_fingerprint=self.job.recipe_fingerprint,
+            data_fingerprint=self.job.data_fingerprint,
+        )
+        with tempfile.TemporaryDirectory(prefix="epilm-checkpoint-") as folder:
+            save_checkpoint(self.engine.deepspeed, folder, meta, rank=self.rank)
+            dist.barrier()
+            metrics = {
+                "step": self.step,
+                "loss": total_loss(self.task, totals),
+                "matmul_peak_gflops": self.peak_gflops,
+                "num_workers": self.num_workers,
+            }
+            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: an accuracy over nothing scored is null."""
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value
