@@ -15,8 +15,8 @@ def count_kmers(codes: np.ndarray, k: int) -> np.ndarray:
     """Counts of the overlapping k-mers, in the order of their ids (A, C, G, T).
 
     Args:
-        codes: uint8 ``[length_bp]`` or ``[B, length_bp]``, A0 C1 G2 T3, anything above = N. A k-mer never crosses an N or
-            the end of a row; rows shorter than k have none.
+        codes: uint8 ``[length_bp]`` or ``[B, length_bp]``, A0 C1 G2 T3, anything above = N. A k-mer never crosses
+            an N or the end of a row; rows shorter than k have none.
 
     Returns:
         int64 ``[4**k]``.
