@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from epilm.errors import GenomeError
 from epilm.genome.contigs import Contig
+from epilm.genome.states.bigbed import read_bigbed
 from epilm.genome.states.binning import NO_STATE
 from epilm.genome.states.config import (
     BigBedStates,
@@ -14,8 +16,11 @@ from epilm.genome.states.config import (
     StatesConfig,
     TrackLevelStates,
 )
+from epilm.genome.states.ideas import read_ideas
+from epilm.genome.states.levels import LevelSource
+from epilm.genome.states.lines import read_lines
 from epilm.genome.states.segments import read_segments
-from epilm.genome.states.source import StateSource, assemble
+from epilm.genome.states.source import CellTable, StateSource, assemble
 
 __all__ = [
     "NO_STATE",
@@ -31,7 +36,12 @@ __all__ = [
 
 
 def open_states(
-    config: StatesConfig, *, reference: Mapping[str, Contig], train_contigs: Sequence[str], bin_bp: int
+    config: StatesConfig,
+    *,
+    reference: Mapping[str, Contig],
+    train_contigs: Sequence[str],
+    bin_bp: int,
+    required: Collection[str] = (),
 ) -> StateSource:
     """Read the states of every cell once, whole; the source then serves any interval (``ray.put`` it for workers).
 
@@ -39,12 +49,53 @@ def open_states(
         reference: the contigs of the sequence; the files' contigs are matched to them.
         train_contigs: the contigs that may teach anything (quantiles of track levels).
         bin_bp: the corpus's bin.
+        required: contigs that every cell must have; others may be absent, and are without states there.
 
     Raises:
-        GenomeError: a file is unreadable or of another format, has none of the contigs, another contig length, an unknown
-            label, more than 254 labels, or overlapping segments.
+        GenomeError: a file is unreadable or of another format, has none of the contigs, another contig length, an
+            unknown label, more than 254 labels, or overlapping segments.
     """
+    absent = [name for name in (*train_contigs, *required) if name not in reference]
+    if absent:
+        raise GenomeError(f"contig {absent[0]!r} is not in the sequence, which has {', '.join(list(reference)[:8])}.")
+    if isinstance(config, TrackLevelStates):
+        return LevelSource(config, reference=reference, train_contigs=train_contigs, bin_bp=bin_bp, required=required)
+    tables: dict[str, list[CellTable]]
+    notes: list[str] = []
+    squeeze, padding_bp = False, bin_bp
     if isinstance(config, SegmentStates):
         tables = {cell: [read_segments(path)] for cell, path in config.files.items()}
-        return assemble(tables, reference=reference, state_names=config.state_names, bin_bp=bin_bp)
-    raise NotImplementedError(config.kind)
+    elif isinstance(config, BigBedStates):
+        tables, squeeze = {cell: [read_bigbed(path)] for cell, path in config.files.items()}, True
+    elif isinstance(config, LineStates):
+        tables = {cell: read_lines(given, config.bin_bp) for cell, given in config.files.items()}
+        padding_bp = max(bin_bp, config.bin_bp)
+    else:
+        tables, notes = _read_ideas_files(config)
+    source = assemble(
+        tables,
+        reference=reference,
+        state_names=config.state_names,
+        padding_bp=padding_bp,
+        squeeze=squeeze,
+        required=required,
+    )
+    source.notes = (*notes, *source.notes)
+    return source
+
+
+def _read_ideas_files(config: IdeasStates) -> tuple[dict[str, list[CellTable]], list[str]]:
+    paths = [config.path] if isinstance(config.path, str) else list(config.path)
+    tables: dict[str, list[CellTable]] = {}
+    notes = []
+    for path in paths:
+        cells, note = read_ideas(path, config.cell_types)
+        if tables and set(cells) != set(tables):
+            raise GenomeError(
+                f"{path} has the cells {', '.join(cells)}, but {paths[0]} has {', '.join(tables)}. "
+                "Name the cells that all of the files have in cell_types."
+            )
+        for cell, table in cells.items():
+            tables.setdefault(cell, []).append(table)
+        notes += [note] if note else []
+    return tables, notes

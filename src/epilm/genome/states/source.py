@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,10 +89,10 @@ class CellTable:
     """Contig lengths where the format holds them (bigBed)."""
 
 
-def natural_key(label: str) -> tuple[tuple[int, int | str], ...]:
+def natural_key(label: str) -> tuple[tuple[int, int, str], ...]:
     """Order with numbers as numbers: ``2_Weak`` before ``18_Quiescent``, ``E9`` before ``E10``."""
     parts = re.split(r"(\d+)", label)
-    return tuple((0, int(part)) if part.isdecimal() else (1, part) for part in parts if part)
+    return tuple((0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part)
 
 
 def make_alphabet(found: Mapping[str, str], fixed: Sequence[str] | None) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def make_alphabet(found: Mapping[str, str], fixed: Sequence[str] | None) -> tupl
     if len(names) > MAX_STATES:
         raise GenomeError(
             f"{len(names)} different states ({', '.join(names[:3])}, ...), at most {MAX_STATES} are allowed. "
-            "Is the state label in column 4?"
+            "Is the state label where the format has it (column 4 of a BED)?"
         )
     return names
 
@@ -124,79 +124,88 @@ def assemble(
     *,
     reference: Mapping[str, Contig],
     state_names: Sequence[str] | None,
-    bin_bp: int,
+    padding_bp: int,
     squeeze: bool = False,
+    required: Collection[str] = (),
 ) -> SegmentSource:
     """Match contigs, join the alphabets, check and sort the segments of every cell.
 
     Args:
         tables: cell type -> what was read of it.
-        bin_bp: the corpus's bin; a segment may reach past the contig's end by less than that (padded last bin).
-        squeeze: let a segment overlap the next by less than the file's shortest segment; the later one is kept whole.
-            IDEAS squeezes windows off the grid between its 200-bp windows, so its files need this.
+        padding_bp: a segment may reach past the contig's end by less than this (a padded last bin).
+        squeeze: see :func:`squeeze_overlaps`.
+        required: contigs that every cell must have.
 
     Raises:
         GenomeError: see :func:`epilm.genome.states.open_states`.
     """
     found: dict[str, str] = {}
-    for cell_tables in tables.values():
-        for table in cell_tables:
-            for label in table.labels:
-                found.setdefault(label, table.path)
+    for table in (table for cell_tables in tables.values() for table in cell_tables):
+        for label in table.labels:
+            found.setdefault(label, table.path)
     names = make_alphabet(found, state_names)
-    code_of = {name: code for code, name in enumerate(names)}
-    lengths: dict[str, int | None] = {name: contig.length_bp for name, contig in reference.items()}
-    order = {name: index for index, name in enumerate(reference)}
     contig_names: dict[str, dict[str, str]] = {}
     notes: list[str] = []
-    columns: list[list[np.ndarray]] = [[], [], [], [], []]  # contig, cell, start, end, state
-    for cell, cell_tables in enumerate(tables.values()):
-        mine: list[np.ndarray] = []
-        for table in cell_tables:
-            known: dict[str, int | None] = {name: table.lengths.get(name) for name in table.contigs}
-            matches = match_contigs(lengths, known, source=table.path)
-            contig_names.setdefault(table.path, {}).update(matches)
-            target = np.array([order[matches[name]] if name in matches else -1 for name in table.contigs], np.int64)
-            codes = np.array([code_of[label] for label in table.labels], np.int64)
-            contig = target[table.contig]
-            keep = contig >= 0
-            mine.append(np.stack([contig[keep], table.start[keep], table.end[keep], codes[table.label[keep]]]))
-        joined = np.concatenate(mine, axis=1)
-        joined = joined[:, np.lexsort((joined[1], joined[0]))]
+    cells = []
+    for cell, cell_tables in tables.items():
         source = ", ".join(table.path for table in cell_tables)
-        _check_reach(joined, reference, bin_bp=bin_bp, source=source)
-        joined, note = _disjoint(joined, list(reference), squeeze=squeeze, source=source)
+        rows = _in_reference(cell_tables, reference, names, contig_names, cell=cell, required=required)
+        rows = rows[:, np.lexsort((rows[1], rows[0]))]
+        _check_reach(rows, reference, padding_bp=padding_bp, source=source)
+        rows[2], note = squeeze_overlaps(rows[0], rows[1], rows[2], list(reference), squeeze=squeeze, source=source)
         notes += [note] if note else []
-        for column, values in zip(columns, (joined[0], np.full(joined.shape[1], cell), *joined[1:]), strict=True):
-            column.append(values)
-    contig, cell_of, start, end, state = (np.concatenate(column) for column in columns)
-    segments = _by_contig(contig, cell_of, start, end, state, num_cells=len(tables), names=list(reference))
+        cells.append(rows)
+    segments = _by_contig(cells, list(reference))
     return SegmentSource(segments, cell_types=list(tables), state_names=names, contig_names=contig_names, notes=notes)
 
 
-def _by_contig(
-    contig: np.ndarray,
-    cell: np.ndarray,
-    start: np.ndarray,
-    end: np.ndarray,
-    state: np.ndarray,
+def _in_reference(
+    cell_tables: Sequence[CellTable],
+    reference: Mapping[str, Contig],
+    names: Sequence[str],
+    contig_names: dict[str, dict[str, str]],
     *,
-    num_cells: int,
-    names: list[str],
-) -> dict[str, Segments]:
-    """Cut rows that are ordered by (cell, contig, start) into one :class:`Segments` a contig."""
-    order = np.argsort(contig, kind="stable")
-    edges = np.searchsorted(contig[order], np.arange(len(names) + 1))
+    cell: str,
+    required: Collection[str],
+) -> np.ndarray:
+    """One cell's rows int64 [4, n] of (index in the reference, start, end, state); notes the names in ``contig_names``."""
+    lengths: dict[str, int | None] = {name: contig.length_bp for name, contig in reference.items()}
+    order = {name: index for index, name in enumerate(reference)}
+    code_of = {name: code for code, name in enumerate(names)}
+    rows, covered = [], set()
+    for table in cell_tables:
+        known: dict[str, int | None] = {name: table.lengths.get(name) for name in table.contigs}
+        matches = match_contigs(lengths, known, source=table.path)
+        contig_names.setdefault(table.path, {}).update(matches)
+        covered |= set(matches.values())
+        target = np.array([order[matches[name]] if name in matches else -1 for name in table.contigs], np.int64)
+        codes = np.array([code_of[label] for label in table.labels], np.int64)
+        contig = target[table.contig]
+        keep = contig >= 0
+        rows.append(np.stack([contig[keep], table.start[keep], table.end[keep], codes[table.label[keep]]]))
+    missing = [name for name in required if name not in covered]
+    if missing:
+        raise GenomeError(
+            f"the states of {cell} ({', '.join(table.path for table in cell_tables)}) do not cover "
+            f"{', '.join(missing[:8])}. Add the files of these contigs, or leave the contigs out."
+        )
+    return np.concatenate(rows, axis=1)
+
+
+def _by_contig(cells: Sequence[np.ndarray], names: Sequence[str]) -> dict[str, Segments]:
+    """Rows of every cell, ordered by (contig, start), to one :class:`Segments` a contig."""
+    edges = [np.searchsorted(rows[0], np.arange(len(names) + 1)) for rows in cells]
     result = {}
     for index, name in enumerate(names):
-        rows = order[edges[index] : edges[index + 1]]
-        if rows.size:
-            first = np.searchsorted(cell[rows], np.arange(num_cells + 1))
-            result[name] = Segments(first, start[rows], end[rows], state[rows].astype(np.uint8))
+        parts = [rows[:, edge[index] : edge[index + 1]] for rows, edge in zip(cells, edges, strict=True)]
+        first = np.cumsum([0, *(part.shape[1] for part in parts)])
+        if first[-1]:
+            _, start, end, state = np.concatenate(parts, axis=1)
+            result[name] = Segments(first, start, end, state.astype(np.uint8))
     return result
 
 
-def _check_reach(rows: np.ndarray, reference: Mapping[str, Contig], *, bin_bp: int, source: str) -> None:
+def _check_reach(rows: np.ndarray, reference: Mapping[str, Contig], *, padding_bp: int, source: str) -> None:
     """Segments must have a length, and lie on the contig."""
     names = list(reference)
     wrong = np.flatnonzero((rows[2] <= rows[1]) | (rows[1] < 0))
@@ -205,10 +214,9 @@ def _check_reach(rows: np.ndarray, reference: Mapping[str, Contig], *, bin_bp: i
         raise GenomeError(
             f"{source}: the segment {names[contig]}:{start}-{end} is not an interval; start must be >= 0 and below end."
         )
-    limits = np.array(
-        [c.length_bp if c.length_bp is not None else np.iinfo(np.int64).max // 2 for c in reference.values()]
-    )
-    past = np.flatnonzero(rows[2] >= limits[rows[0]] + bin_bp)
+    no_limit = np.iinfo(np.int64).max // 2
+    limits = np.array([no_limit if c.length_bp is None else c.length_bp for c in reference.values()])
+    past = np.flatnonzero(rows[2] >= limits[rows[0]] + padding_bp)
     if past.size:
         contig, start, end, _ = rows[:, past[0]].tolist()
         raise GenomeError(
@@ -217,24 +225,32 @@ def _check_reach(rows: np.ndarray, reference: Mapping[str, Contig], *, bin_bp: i
         )
 
 
-def _disjoint(rows: np.ndarray, names: list[str], *, squeeze: bool, source: str) -> tuple[np.ndarray, str]:
-    """Refuse overlaps, or cut the earlier segment back where ``squeeze`` allows it."""
-    contig, start, end, state = rows
-    if start.size < 2:
-        return rows, ""
+def squeeze_overlaps(
+    contig: np.ndarray, start: np.ndarray, end: np.ndarray, names: Sequence[str], *, squeeze: bool, source: str
+) -> tuple[np.ndarray, str]:
+    """Refuse segments that overlap -> (their ends, a note where some were cut).
+
+    With ``squeeze`` a segment may overlap the next by less than the shortest segment of the file; the later one is kept
+    whole. IDEAS squeezes windows off the grid between its 200-bp windows, so its files need this.
+
+    Args:
+        contig, start, end: int [n], ordered by (contig, start).
+
+    Raises:
+        GenomeError: segments overlap (by more than that).
+    """
     overlap = np.where(contig[1:] == contig[:-1], end[:-1] - start[1:], 0)
-    limit = int((end - start).min()) if squeeze else 0
-    bad = np.flatnonzero(overlap >= max(limit, 1))
+    limit = int((end - start).min()) if squeeze and start.size else 1
+    bad = np.flatnonzero(overlap >= limit)
     if bad.size:
         i = int(bad[0])
         raise GenomeError(
-            f"{source}: {bad.size} segments overlap, the first are {names[contig[i]]}:{start[i]}-{end[i]} and "
-            f"{start[i + 1]}-{end[i + 1]}. A base has one state: remove one of them (bedtools merge, or another file)."
+            f"{source}: {bad.size} segments overlap the next, the first at {names[contig[i]]}:{start[i]}-{end[i]} and "
+            f"{start[i + 1]}-{end[i + 1]}. A base has one state: remove one of the two, or take another file."
         )
     count = int((overlap > 0).sum())
     if not count:
-        return rows, ""
+        return end, ""
     end = end.copy()
     end[:-1] -= np.maximum(overlap, 0)
-    note = f"{source}: {count} windows overlap the next one by less than a window; the later one was kept whole."
-    return np.stack([contig, start, end, state]), note
+    return end, f"{source}: {count} windows overlap the next by less than a window; the later one was kept whole."
