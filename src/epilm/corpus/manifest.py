@@ -26,6 +26,14 @@ class CorpusContig(Config):
     split: Literal["train", "held_out"]
 
 
+class CorpusRegion(Config):
+    """A part of a training contig that is held out, 0-based half-open."""
+
+    chrom: str
+    start: int
+    end: int
+
+
 class SignalTrack(Config):
     """One numeric track kept in the corpus."""
 
@@ -79,7 +87,10 @@ class CorpusManifest(Config):
     signals: tuple[SignalTrack, ...] = ()
     files: tuple[CorpusFile, ...]
     windows_dropped: dict[str, int] = {}
-    """Windows left out, by reason (``n_fraction``, ``blacklist``, ``no_state``)."""
+    """Windows left out, by reason (``straddles_split``, ``n_fraction``, ``blacklist``, ``no_state``); a window
+    counts once, under the first that applies."""
+    held_out_regions: tuple[CorpusRegion, ...] = ()
+    """Parts of training contigs whose windows are in the held-out split (a contig's ``split`` does not tell it)."""
     sources: tuple[SourceFile, ...] = ()
     recipe_fingerprint: str = ""
 

@@ -1,0 +1,303 @@
+"""The three kinds of task of a build: a part of ``contigs/``, its windows scattered by file, a file of ``windows/``.
+
+Each task writes its shard, then a record with the shard's checksum. A task that finds its record and an intact shard
+returns at once: that is all there is to restarting. Nothing depends on which worker runs a task, or when.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from epilm.corpus import plan as planning
+from epilm.corpus.gather import ContigReader
+from epilm.corpus.inputs import Inputs
+from epilm.corpus.manifest import CorpusManifest
+from epilm.corpus.plan import Part, ShufflePlan
+from epilm.corpus.recipe import CorpusRecipe
+from epilm.corpus.schema import BASE_N, CONTIGS, NO_STATE, WINDOWS, contig_schema, window_schema
+from epilm.corpus.source import as_fixed_bytes
+from epilm.corpus.tasks import Record
+from epilm.errors import CorpusError
+from epilm.storage import Location
+
+BUILD_FOLDER = ".build"
+"""Records, window tables and scattered windows of an unfinished build, inside the corpus's folder."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What every task of a build knows. Picklable."""
+
+    folder: Location
+    recipe: CorpusRecipe
+    inputs: Inputs
+    manifest: CorpusManifest
+    """Without files: the corpus's shape."""
+    parts: tuple[Part, ...]
+
+    @property
+    def row_dtype(self) -> np.dtype:
+        """A scattered window: its place in its file, then what the windows view holds."""
+        return row_dtype(self.manifest)
+
+    def part_path(self, part: Part) -> str:
+        return f"{CONTIGS}/{quote(part.contig, safe='')}/part-{part.number:05d}.parquet"
+
+    def record(self, kind: str, index: int) -> Location:
+        return self.folder / BUILD_FOLDER / kind / f"{index:05d}.json"
+
+    def table(self, index: int) -> Location:
+        return self.folder / BUILD_FOLDER / "tables" / f"{index:05d}.npz"
+
+    def bucket_path(self, index: int) -> str:
+        return f"{BUILD_FOLDER}/scatter/{index:05d}.rows"
+
+
+def row_dtype(manifest: CorpusManifest) -> np.dtype:
+    fields: list[tuple[Any, ...]] = [("row", "<i4"), ("contig", "<i4"), ("start", "<i8"), ("n_fraction", "<f4")]
+    fields.append(("dna", "u1", (manifest.window_bp,)))
+    if manifest.cell_types:
+        fields.append(("states", "u1", (len(manifest.cell_types) * manifest.bins_per_window,)))
+    if manifest.signals:
+        fields.append(("signals", "<f4", (len(manifest.signals) * manifest.bins_per_window,)))
+    return np.dtype(fields)
+
+
+@dataclass(frozen=True)
+class WriteContigs:
+    """Task i: part i of the contigs view, and the table of the windows that begin in it."""
+
+    layout: Layout
+
+    def __call__(self, index: int) -> Record:
+        layout = self.layout
+        record = layout.record("contigs", index)
+        done = finished_record(layout.folder, record)
+        if done is not None and layout.table(index).exists():
+            return done
+        part = layout.parts[index]
+        dna, states, signals = _read_part(layout, part)
+        edges = planning.chunk_edges(part.start_bp, part.end_bp, layout.manifest.chunk_bp)
+        table, dropped = _window_table(layout, part, edges, dna, states)
+        columns: dict[str, Any] = {"chrom": [part.contig] * len(edges), "start": [start for start, _ in edges]}
+        columns["dna"] = [dna[s - part.start_bp : e - part.start_bp].tobytes() for s, e in edges]
+        bins = [
+            ((s - part.start_bp) // layout.manifest.bin_bp, -(-(e - s) // layout.manifest.bin_bp)) for s, e in edges
+        ]
+        for name, values in (("states", states), ("signals", signals)):
+            if values is not None:
+                columns[name] = [np.ascontiguousarray(values[:, b : b + n]).tobytes() for b, n in bins]
+        schema = contig_schema(num_cells=len(layout.manifest.cell_types), num_signals=len(layout.manifest.signals))
+        shard = write_parquet(layout.folder, layout.part_path(part), pa.table(columns, schema=schema), rows_per_group=1)
+        buffer = io.BytesIO()
+        np.savez(buffer, **table)
+        layout.table(index).write_bytes(buffer.getvalue())
+        kept = [int((table["split"] == split).sum()) for split in range(len(planning.SPLITS))]
+        return _finish(record, {**shard, "kept": kept, "dropped": dropped})
+
+
+def _read_part(layout: Layout, part: Part) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """DNA and bins of a part and of the window that may reach past its end.
+
+    Returns:
+        dna uint8 [bp], states uint8 [cells, bins], signals float32 [tracks, bins]; from ``part.start_bp``.
+    """
+    inputs, manifest = layout.inputs, layout.manifest
+    contig = next(c for c in manifest.contigs if c.name == part.contig)
+    # a window may begin at the last base; whole bins, so that none is judged by a part of its bases
+    end = min(-(-(part.end_bp + manifest.window_bp) // manifest.bin_bp) * manifest.bin_bp, contig.end_bp)
+    first = max(part.start_bp, contig.start_bp)
+    dna = np.full(end - part.start_bp, BASE_N, np.uint8)
+    dna[first - part.start_bp :] = inputs.sequence.fetch(part.contig, first, end)
+    states = signals = None
+    num_bins = -(-(end - part.start_bp) // manifest.bin_bp)
+    if inputs.states is not None:
+        states = inputs.states.read(part.contig, part.start_bp, end, manifest.bin_bp)
+        assert states.shape == (len(manifest.cell_types), num_bins)
+    if inputs.signals:
+        signals = np.stack([s.read(part.contig, part.start_bp, end, manifest.bin_bp) for s in inputs.signals])
+        signals = signals.astype("<f4", copy=False)
+    return dna, states, signals
+
+
+def _window_table(
+    layout: Layout, part: Part, edges: list[tuple[int, int]], dna: np.ndarray, states: np.ndarray | None
+) -> tuple[dict[str, np.ndarray], dict[str, int]]:
+    """The kept windows of a part (start, n_fraction, split) and how many were dropped for which reason."""
+    recipe, manifest = layout.recipe, layout.manifest
+    contig = next(c for c in manifest.contigs if c.name == part.contig)
+    window_bp, bin_bp = manifest.window_bp, manifest.bin_bp
+    held_out = planning.by_contig(manifest.held_out_regions)
+    no_state = None if states is None else (states == NO_STATE).sum(axis=0)
+    tables = []
+    for start, end in edges:
+        starts = planning.window_starts(start, end, contig, window_bp=window_bp, step_bp=manifest.step_bp)
+        if not len(starts):
+            continue
+        offset = starts - part.start_bp
+        here, reach = offset[0], offset[-1] + window_bp
+        n_fraction = planning.fraction_within(dna[here:reach] == BASE_N, offset - here, offset - here + window_bp)
+        stateless = np.zeros(len(starts), np.float32)
+        if no_state is not None and states is not None:
+            stateless = planning.fraction_within(no_state, offset // bin_bp, -(-(offset + window_bp) // bin_bp))
+            stateless /= len(states)
+        split = planning.assign_split(starts, window_bp, contig, held_out)
+        reason = planning.drop_reason(
+            split < 0,
+            n_fraction > recipe.max_n_fraction,
+            planning.touches(starts, window_bp, part.contig, layout.inputs.blacklist),
+            stateless > recipe.max_no_state_fraction,
+        )
+        tables.append((starts, n_fraction, split, reason))
+    if not tables:
+        tables.append((np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int8), np.zeros(0, np.int8)))
+    starts, n_fraction, split, reason = (np.concatenate(column) for column in zip(*tables, strict=True))
+    kept = reason == planning.KEPT
+    dropped = {name: int((reason == code).sum()) for code, name in enumerate(planning.DROP_REASONS, start=1)}
+    return {"start": starts[kept], "n_fraction": n_fraction[kept], "split": split[kept]}, dropped
+
+
+@dataclass(frozen=True)
+class ScatterWindows:
+    """Task i: the windows of part i as raw rows, sorted by the file that they go to."""
+
+    layout: Layout
+    shuffle: ShufflePlan
+
+    def __call__(self, index: int) -> Record:
+        layout = self.layout
+        record = layout.record("scatter", index)
+        done = finished_record(layout.folder, record)
+        if done is not None:
+            return done
+        part = layout.parts[index]
+        with np.load(io.BytesIO(layout.table(index).read_bytes())) as stored:
+            table = {name: stored[name] for name in stored.files}
+        file_id, row = self.shuffle.destinations(index, table["split"])
+        rows = np.empty(len(row), layout.row_dtype)
+        rows["row"], rows["start"], rows["n_fraction"] = row, table["start"], table["n_fraction"]
+        rows["contig"] = [contig.name for contig in layout.manifest.contigs].index(part.contig)
+        reader = ContigReader(layout.folder, layout.manifest, planning.MAX_CHUNKS_PER_PART + 1)
+        gathered = reader.gather(np.full(len(row), part.contig, object), table["start"], layout.manifest.window_bp)
+        rows["dna"] = gathered.dna
+        for name, values in (("states", gathered.states), ("signals", gathered.signals)):
+            if values is not None:
+                rows[name] = values.reshape(len(rows), -1)
+        shard = write_shard(
+            layout.folder, layout.bucket_path(index), rows[np.argsort(file_id, kind="stable")].tobytes()
+        )
+        return _finish(record, shard)
+
+
+@dataclass(frozen=True)
+class WriteWindows:
+    """Task i: file i of the windows view, gathered from every part's scattered rows and put into its shuffled order."""
+
+    layout: Layout
+    files: tuple[tuple[int, int, int], ...]
+    """(split, number, rows) of each file."""
+    offsets: np.ndarray
+    """int64 [num_parts, num_files + 1]: rows of a part that go to files before each file."""
+
+    def __call__(self, index: int) -> Record:
+        layout = self.layout
+        record = layout.record("windows", index)
+        done = finished_record(layout.folder, record)
+        if done is not None:
+            return done
+        split, number, num_rows = self.files[index]
+        rows = np.empty(num_rows, layout.row_dtype)
+        filled = 0
+        for part, (first, last) in enumerate(self.offsets[:, index : index + 2].tolist()):
+            if last > first:
+                piece = self._read(part, first, last)
+                rows[piece["row"]] = piece
+                filled += len(piece)
+        assert filled == num_rows, f"{filled} rows for a file of {num_rows}"
+        path = f"{WINDOWS}/{planning.SPLITS[split]}/part-{number:05d}.parquet"
+        table = window_table(rows, layout.manifest)
+        shard = write_parquet(layout.folder, path, table, rows_per_group=layout.recipe.rows_per_group)
+        return _finish(record, {**shard, "split": planning.SPLITS[split]})
+
+    def _read(self, part: int, first: int, last: int) -> np.ndarray:
+        location, width = self.layout.folder / self.layout.bucket_path(part), self.layout.row_dtype.itemsize
+        with location.fs.open_input_file(location.path) as stream:
+            data = stream.read_at((last - first) * width, first * width)
+        if len(data) != (last - first) * width:
+            raise CorpusError(f"{location} was cut short while the build ran. Run it again with --resume.")
+        return np.frombuffer(data, self.layout.row_dtype)
+
+
+def window_table(rows: np.ndarray, manifest: CorpusManifest) -> pa.Table:
+    """Rows of :func:`row_dtype` as a table of the windows view, in their order."""
+    schema = window_schema(
+        window_bp=manifest.window_bp,
+        bin_bp=manifest.bin_bp,
+        num_cells=len(manifest.cell_types),
+        num_signals=len(manifest.signals),
+    )
+    names = pa.array([contig.name for contig in manifest.contigs], pa.string())
+    columns = [names.take(pa.array(rows["contig"])), pa.array(rows["start"]), pa.array(rows["n_fraction"])]
+    for name in schema.names[3:]:
+        values = np.ascontiguousarray(rows[name])
+        columns.append(as_fixed_bytes(values.view(np.uint8).reshape(len(rows), -1)))
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def write_parquet(folder: Location, path: str, table: pa.Table, *, rows_per_group: int) -> Record:
+    """Write a shard whole or not at all; return its record.
+
+    No dictionary and no statistics on the byte columns: both only cost there. Page checksums let a reader notice a
+    damaged row group while it trains.
+    """
+    buffer = pa.BufferOutputStream()
+    positions = [name for name in table.column_names if name in ("chrom", "start", "n_fraction")]
+    with pq.ParquetWriter(
+        buffer,
+        table.schema,
+        compression="zstd",
+        compression_level=3,
+        use_dictionary=["chrom"],
+        write_statistics=positions,
+        write_page_checksum=True,
+    ) as writer:
+        writer.write_table(table, row_group_size=rows_per_group)
+    groups = [min(rows_per_group, table.num_rows - first) for first in range(0, table.num_rows, rows_per_group)]
+    return {
+        **write_shard(folder, path, buffer.getvalue().to_pybytes()),
+        "rows": table.num_rows,
+        "row_group_rows": groups,
+    }
+
+
+def write_shard(folder: Location, path: str, data: bytes) -> Record:
+    """Write ``folder/path`` whole or not at all; return ``{path, bytes, sha256}``."""
+    place = folder / path
+    Location(str(place).rsplit("/", 1)[0]).mkdir()
+    place.write_bytes(data)
+    return {"path": path, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def finished_record(folder: Location, record: Location) -> Record | None:
+    """The record of a shard that an earlier run finished; None where there is none, or the shard is damaged since."""
+    if not record.exists():
+        return None
+    found = record.read_json()
+    shard = folder / found["path"]
+    intact = shard.exists() and shard.size() == found["bytes"] and shard.sha256() == found["sha256"]
+    return found if intact else None
+
+
+def _finish(record: Location, found: Record) -> Record:
+    Location(str(record).rsplit("/", 1)[0]).mkdir()
+    record.write_text(json.dumps(found))
+    return found
