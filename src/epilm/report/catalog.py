@@ -1,0 +1,72 @@
+"""What the metrics are called on the page, how they are shown, and which of them is a baseline of which."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One curve's name and manner."""
+
+    key: str
+    title: str
+    style: str = "number"
+    """As in :func:`epilm.report.text.show`."""
+    better: str = ""
+    """``higher``, ``lower`` or nothing."""
+    help: str = ""
+
+
+LEARNING = (
+    Metric("state_accuracy", "State accuracy", "percent", "higher", "Hidden epigenetic states predicted right."),
+    Metric("dna_accuracy", "DNA accuracy", "percent", "higher", "Masked k-mers predicted right."),
+    Metric("state_loss", "State loss", "number", "lower", "Cross-entropy of the hidden states, nats."),
+    Metric("dna_loss", "DNA loss", "number", "lower", "Cross-entropy of the masked k-mers, nats."),
+    Metric("loss", "Total loss", "number", "lower", "What the optimiser minimises."),
+    Metric("state_perplexity", "State perplexity", "number", "lower", "States the model still hesitates between."),
+    Metric("dna_perplexity", "DNA perplexity", "number", "lower", "K-mers the model still hesitates between."),
+)
+THROUGHPUT = (
+    Metric("tokens_per_s", "Tokens per second", "si", "higher", "All workers together."),
+    Metric("step_time_s", "Step time", "seconds", "lower", "Wall time of one optimizer step."),
+    Metric("data_wait_share", "Waiting for data", "percent", "lower", "Share of the step spent waiting for a batch."),
+    Metric("mfu", "Model FLOPs utilisation", "percent", "higher", "Against a measured matrix-multiplication peak."),
+    Metric("lr", "Learning rate", "number", "", "Warm-up and decay as they were applied."),
+    Metric("grad_norm", "Gradient norm", "number", "", "Before clipping."),
+)
+KNOWN = {metric.key: metric for metric in LEARNING + THROUGHPUT}
+
+BASELINES = {
+    "copy": "copy nearest visible state",
+    "majority": "commonest state",
+    "unigram": "unigram frequencies",
+    "uniform": "uniform guess",
+    "random": "random guess",
+    "mean": "training mean",
+}
+"""Prefix of a baseline's key (``copy_state_accuracy``) -> its name."""
+
+NOT_CURVES = frozenset({"kind", "step", "set", "time", "pass", "epoch"})
+"""Keys of a metrics record that place it, rather than measure something."""
+
+
+def is_count(key: str) -> bool:
+    """True of the sample counts beside the metrics, which make no curve."""
+    return key.startswith(("num_", "count_", "n_")) or key.endswith(("_count", "_tokens", "_scored", "_samples"))
+
+
+def baseline_of(key: str, keys: Iterable[str]) -> tuple[str, str] | None:
+    """``copy_state_accuracy`` -> (``copy``, ``state_accuracy``) where both keys are there; None of other metrics."""
+    prefix, _, rest = key.partition("_")
+    return (prefix, rest) if prefix in BASELINES and rest in set(keys) else None
+
+
+def metric(key: str) -> Metric:
+    """The catalogue's entry, or a plain one for a key that it does not know."""
+    if key in KNOWN:
+        return KNOWN[key]
+    title = key.replace("_", " ").strip().capitalize()
+    style = "percent" if key.endswith(("accuracy", "share", "fraction")) else "number"
+    return Metric(key, title, style)

@@ -1,0 +1,147 @@
+"""Metric records to the curves on the page: one frame a (run, set), one chart a metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from epilm.report.catalog import (
+    BASELINES,
+    KNOWN,
+    LEARNING,
+    NOT_CURVES,
+    THROUGHPUT,
+    Metric,
+    baseline_of,
+    is_count,
+    metric,
+)
+from epilm.report.collect import RunRecord
+from epilm.report.text import number
+from epilm.report.thin import ThinColumn, thin
+
+MAX_VALUES = 150_000
+"""Numbers in all curves of a page (about 8 bytes each), so that it stays well below 3 MB."""
+MAX_POINTS = 600
+"""Points of one curve; a chart is about as many pixels wide."""
+MIN_POINTS = 20
+TRAIN = "train"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """All metrics of one run on one set, by step."""
+
+    run: str
+    set: str
+    steps: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def stage_curves(records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
+    """Stage -> what the page's script draws (``runs, sets, frames, groups, notes``), for stages with metrics."""
+    frames = {record.folder: run_frames(record) for record in records}
+    num_columns = sum(len(frame.columns) for group in frames.values() for frame in group)
+    points = int(np.clip(MAX_VALUES // max(1, 3 * num_columns), MIN_POINTS, MAX_POINTS))
+    stages: dict[str, dict[str, Any]] = {}
+    for stage in dict.fromkeys(record.stage for record in records):
+        members = [frame for record in records if record.stage == stage for frame in frames[record.folder]]
+        if members:
+            stages[stage] = _payload(members, points)
+    return stages
+
+
+def run_frames(record: RunRecord) -> list[Frame]:
+    """A run's metrics, train first. Where a resumed run wrote a step again, the last record counts."""
+    by_set: dict[str, dict[int, dict[str, Any]]] = {}
+    for entry in record.metrics:
+        step = number(entry.get("step"))
+        if step is not None:
+            by_set.setdefault(str(entry.get("set") or entry.get("kind") or TRAIN), {})[int(step)] = entry
+    frames = []
+    for name in sorted(by_set, key=lambda item: item != TRAIN):
+        rows = by_set[name]
+        steps = np.array(sorted(rows), dtype=np.int64)
+        ordered = [rows[step] for step in steps.tolist()]
+        keys = [key for key in dict.fromkeys(k for row in ordered for k in row) if _is_curve(key, ordered)]
+        columns = {key: np.array([_value(row.get(key)) for row in ordered]) for key in keys}
+        frames.append(Frame(record.name, name, steps, columns))
+    return frames
+
+
+def _is_curve(key: str, rows: list[dict[str, Any]]) -> bool:
+    if key in NOT_CURVES or is_count(key) and key not in KNOWN:
+        return False
+    return any(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
+
+
+def _value(value: Any) -> float:
+    finite = number(value)
+    return np.nan if finite is None else finite
+
+
+def non_finite_notes(record: RunRecord) -> list[str]:
+    """One sentence a metric that was written as NaN or infinity somewhere: the curve alone would hide it."""
+    found: dict[str, list[int]] = {}
+    for entry in record.metrics:
+        for key, value in entry.items():
+            if isinstance(value, float) and not np.isfinite(value) and isinstance(entry.get("step"), int):
+                where = f"{key} ({entry['set']})" if entry.get("set") else key
+                found.setdefault(where, []).append(entry["step"])
+    return [
+        f"{record.name}: {key} is not finite in {len(steps):,} record{'s' * (len(steps) > 1)}, first at step {steps[0]:,}."
+        for key, steps in found.items()
+    ]
+
+
+def _payload(frames: list[Frame], points: int) -> dict[str, Any]:
+    keys = list(dict.fromkeys(key for frame in frames for key in frame.columns))
+    return {
+        "runs": list(dict.fromkeys(frame.run for frame in frames)),
+        "sets": list(dict.fromkeys(frame.set for frame in frames)),
+        "frames": [_thin_frame(frame, points) for frame in frames],
+        "groups": _groups(keys),
+        "baselines": BASELINES,
+    }
+
+
+def _thin_frame(frame: Frame, points: int) -> dict[str, Any]:
+    steps, columns = thin(frame.steps, frame.columns, points)
+    return {
+        "run": frame.run,
+        "set": frame.set,
+        "x": steps.tolist(),
+        "records": len(frame.steps),
+        "columns": {key: _column(column) for key, column in columns.items()},
+    }
+
+
+def _column(column: ThinColumn) -> dict[str, list[float | None]]:
+    parts = {"y": column.mean, "lo": column.low, "hi": column.high}
+    return {name: _rounded(values) for name, values in parts.items() if values is not None}
+
+
+def _rounded(values: np.ndarray) -> list[float | None]:
+    """Five digits: finer than a pixel, and a third of the bytes of the full float."""
+    return [None if value != value else float(f"{value:.5g}") for value in values.tolist()]
+
+
+def _groups(keys: list[str]) -> list[dict[str, Any]]:
+    other = [metric(key) for key in keys if key not in KNOWN and baseline_of(key, keys) is None]
+    groups = [("Learning", LEARNING), ("Speed and optimiser", THROUGHPUT), ("Other metrics", tuple(other))]
+    shown = [(title, [m for m in metrics if m.key in keys]) for title, metrics in groups]
+    return [{"title": title, "charts": [_chart(m, keys) for m in metrics]} for title, metrics in shown if metrics]
+
+
+def _chart(entry: Metric, keys: list[str]) -> dict[str, Any]:
+    baselines = [key for key in keys if (found := baseline_of(key, keys)) and found[1] == entry.key]
+    return {
+        "key": entry.key,
+        "title": entry.title,
+        "style": entry.style,
+        "help": entry.help,
+        "baselines": [{"key": key, "name": key.partition("_")[0]} for key in baselines],
+    }

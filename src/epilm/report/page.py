@@ -1,0 +1,117 @@
+"""One self-contained HTML page from the result files of any runs. It recomputes nothing.
+
+The page holds its styles, its script and its data; a content security policy with the scripts' own hashes keeps
+everything else from running or loading, so that a name in a recipe can do no harm and the page works offline.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import jinja2
+
+import epilm
+from epilm.errors import StorageError
+from epilm.report import corpora, curves, generic, learning, regression, settings, text
+from epilm.report.collect import RunRecord, collect_run
+from epilm.storage import Location
+
+LAID_OUT = ("corpus", "pretrain", "regress")
+"""Stages with a section of their own; every other stage is shown key by key."""
+
+
+def build_report(run_folders: Sequence[Location], out: Location, title: str) -> Location:
+    """Write the page that shows these runs, in their order, to ``out`` and return it.
+
+    Missing, unfinished and damaged runs are shown as such.
+
+    Raises:
+        StorageError: no folder is a run, or ``out`` cannot be written.
+    """
+    records = unique_names([collect_run(folder) for folder in run_folders])
+    if all(record.status == "missing" for record in records):
+        listed = ", ".join(record.folder for record in records) or "none given"
+        raise StorageError(f"no run to report on: {listed}. Give the folders of runs, <storage>/<name>.")
+    out.write_text(render(records, title, written=datetime.datetime.now(datetime.UTC)))
+    return out
+
+
+def unique_names(records: Sequence[RunRecord]) -> list[RunRecord]:
+    """Runs that share a name are told apart by their number in the list."""
+    seen: dict[str, int] = {}
+    result = []
+    for record in records:
+        count = seen[record.name] = seen.get(record.name, 0) + 1
+        result.append(record if count == 1 else replace(record, name=f"{record.name} ({count})"))
+    return result
+
+
+def render(records: Sequence[RunRecord], title: str, *, written: datetime.datetime) -> str:
+    """The page as text; pure but for the packaged template, style and script files."""
+    stages = curves.stage_curves(records)
+    names = list(dict.fromkeys(name for stage in stages.values() for name in stage["runs"]))
+    colours = {name: index % 8 for index, name in enumerate(names)}
+    trained = [r for r in records if learning.final_metrics(r)]
+    regressed = [r for r in records if r.stage == "regress"]
+    sets = regression.feature_sets(regressed)
+    scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _asset("assets/page.js")}
+    return _environment().get_template("page.html").render(
+        title=title,
+        written=written.strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+        version=epilm.__version__,
+        records=records,
+        colours=colours,
+        tiles=learning.headline_tiles(trained),
+        panels=regression.panels(sets),
+        feature_sets=sets,
+        tables=learning.final_tables(trained),
+        glance=settings.glance(trained),
+        differences=settings.differences(trained),
+        corpora=[view for record in records if (view := corpora.corpus_view(record))],
+        others=[generic.block(r.name, r.result) for r in records if r.result and r.stage not in LAID_OUT],
+        notes=[note for record in records for note in curves.non_finite_notes(record)],
+        stages=list(stages),
+        data=_script_json({"stages": stages, "colours": colours}),
+        provenance=[(record, settings.provenance(record)) for record in records],
+        scripts=scripts,
+        policy=_policy(scripts),
+        styles=[_asset("vendor/uPlot.min.css"), _asset("assets/page.css")],
+        licence=_asset("vendor/LICENSE.uPlot"),
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("epilm.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(lambda name: _asset(f"assets/{name}")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(show=text.show, words=text.words)
+    return environment
+
+
+def _script_json(value: Any) -> str:
+    """JSON that may stand inside a script element: no ``<`` can close it, and no NaN breaks the parser."""
+    return json.dumps(value, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def _policy(scripts: dict[str, str]) -> str:
+    """Nothing is loaded from anywhere, and only the page's own scripts run."""
+    digests = (hashlib.sha256(f"\n{script}\n".encode()).digest() for script in scripts.values())
+    sources = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {sources}"
