@@ -1,19 +1,22 @@
 """Checkpoints that load on any number of workers, and fp32 weights out of them.
 
-Ray copies each rank's files into one folder and registers it when all have reported; a kill in between leaves the former
-checkpoint in force. The state of the data is the optimizer step alone.
+Ray copies each rank's files into one folder and registers it when all have reported; a kill in between leaves the
+former checkpoint in force. The state of the data is the optimizer step alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
 from torch import Tensor
@@ -66,7 +69,13 @@ def check_meta(meta: CheckpointMeta, *, recipe_fingerprint: str, data_fingerprin
 
 
 def restore(
-    checkpoint: Checkpoint, build: Callable[[bool], Any], *, num_workers: int, zero_stage: int, local_rank: int
+    checkpoint: Checkpoint,
+    build: Callable[[bool], Any],
+    *,
+    num_workers: int,
+    zero_stage: int,
+    local_rank: int,
+    node_rank: int,
 ) -> tuple[Any, CheckpointMeta]:
     """Build the engine and load a checkpoint into it, whatever number of workers wrote it.
 
@@ -83,9 +92,8 @@ def restore(
             _load(engine, folder, _TAG)
         else:
             engine = build(True)
-            with _universal_folder(folder, local_rank) as converted:
-                _load(engine, *converted)
-                dist.barrier()
+            with _universal_folder(folder, local_rank, node_rank) as converted:
+                _load(engine, converted, _TAG)
     return engine, meta
 
 
@@ -95,34 +103,26 @@ def _load(engine: Any, folder: str, tag: str) -> None:
         raise CheckpointError(f"DeepSpeed found no checkpoint {tag!r} in {folder}.")
 
 
-class _universal_folder:
-    """A temporary universal copy, shared by the processes of a node, as (folder, tag)."""
-
-    def __init__(self, folder: str, local_rank: int) -> None:
-        self.source, self.local_rank = folder, local_rank
-        self.temporary: tempfile.TemporaryDirectory | None = None
-
-    def __enter__(self) -> tuple[str, str]:
-        if self.local_rank == 0:
-            self.temporary = tempfile.TemporaryDirectory(prefix="epilm-universal-")
-            _to_universal(f"{self.source}/{_TAG}", f"{self.temporary.name}/{_TAG}")
-        import ray.train
-
-        node = ray.train.get_context().get_node_rank()
+@contextlib.contextmanager
+def _universal_folder(source: str, local_rank: int, node_rank: int) -> Iterator[str]:
+    """A temporary universal copy, converted by one process of each node and shared by its others."""
+    with tempfile.TemporaryDirectory(prefix="epilm-universal-") as own:
+        if local_rank == 0:
+            _to_universal(f"{source}/{_TAG}", f"{own}/{_TAG}")
         places: list[Any] = [None] * dist.get_world_size()
-        dist.all_gather_object(places, (node, self.temporary.name if self.temporary else None))
-        mine = next(path for at, path in places if at == node and path)
-        return mine, _TAG
+        dist.all_gather_object(places, (node_rank, own if local_rank == 0 else None))
+        yield next(path for node, path in places if node == node_rank and path)
+        dist.barrier()  # nobody deletes what another still reads
 
-    def __exit__(self, *_: object) -> None:
-        if self.temporary:
-            self.temporary.cleanup()
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """DeepSpeed's converters print a progress bar a parameter."""
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def _to_universal(source: str, target: str) -> None:
-    import contextlib
-    import io
-
     from deepspeed.checkpoint.ds_to_universal import main
 
     options = argparse.Namespace(
@@ -134,22 +134,17 @@ def _to_universal(source: str, target: str) -> None:
         strict=True,
         inject_missing_state=True,
     )
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints a progress bar a parameter
+    with _quiet():
         main(options)
 
 
 def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
     """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name."""
-    import contextlib
-    import io
-
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     meta = read_meta(folder)
     if meta.zero_stage == 0:
-        import torch
-
         state = torch.load(Path(folder, _TAG, "mp_rank_00_model_states.pt"), map_location="cpu", weights_only=False)
         return {name: value.float() for name, value in state["module"].items()}
-    with contextlib.redirect_stdout(io.StringIO()):
+    with _quiet():
         return get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)

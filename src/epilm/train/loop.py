@@ -15,6 +15,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
+from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
 from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
@@ -63,7 +64,7 @@ class _Worker:
         context = ray.train.get_context()
         self.job, self.task, self.config = job, job.task, job.config
         self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
-        self.local_rank = context.get_local_rank()
+        self.local_rank, self.node_rank = context.get_local_rank(), context.get_node_rank()
         self.device = get_device()
         torch.set_num_threads(job.config.threads_per_worker or max(1, round(job.config.cpus_per_worker)))
         self.micro_batch = job.config.micro_batch_for(self.num_workers)
@@ -97,6 +98,7 @@ class _Worker:
             num_workers=self.num_workers,
             zero_stage=self.config.zero_stage,
             local_rank=self.local_rank,
+            node_rank=self.node_rank,
         )
         return engine, meta.step
 
@@ -126,7 +128,7 @@ class _Worker:
             iterators = None
             if self.rank == 0:
                 iterators = segment_dataset(source, segment).streaming_split(self.num_workers, equal=True)
-            iterators = ray.train.collective.broadcast_from_rank_zero(iterators)
+            iterators = broadcast_from_rank_zero(iterators)
             yield from iterate_steps(iterators[self.rank], segment)
 
     def _train_step(self, table: pa.Table) -> tuple[StepTotals, float]:

@@ -18,21 +18,23 @@ def progress_line(record: dict[str, Any], config: TrainConfig) -> str:
     ]
     left = (config.steps - record["step"]) * record["step_time_s"]
     return (
-        f"{head}  loss {record['loss']:.4f}  acc {' '.join(accuracies) or '-'}  lr {record['lr']:.2e}  "
+        f"{head}  loss {record['loss']:.4f}  {' '.join(accuracies)}  lr {record['lr']:.2e}  "
         f"{record['tokens_per_s']:,.0f} tok/s  {record['step_time_s']:.2f} s/step  data wait {record['data_wait_share']:.0%}  "
         f"MFU {record['mfu']:.0%}  left {_duration(left)}"
     )
 
 
-_EVAL = (
-    "dna_accuracy",
-    "unigram_dna_accuracy",
-    "dna_perplexity",
-    "state_accuracy",
-    "copy_state_accuracy",
-    "majority_state_accuracy",
-    "state_perplexity",
-)
+def _numbers(record: dict[str, Any], wanted: str) -> list[str]:
+    """The model's own metrics of a record, short; counts and baselines' losses are in metrics.jsonl."""
+    skipped = ("num_samples", "_scored", "time", "unigram_dna_loss", "majority_state_loss")
+    return [
+        f"{name}={value:.4g}"
+        for name, value in record.items()
+        if isinstance(value, float)
+        and wanted in name
+        and not name.endswith(skipped)
+        and (not wanted or name.count("_") == 1)
+    ]
 
 
 def _duration(seconds: float) -> str:

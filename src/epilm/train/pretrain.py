@@ -1,0 +1,95 @@
+"""``epilm pretrain``: from a recipe to a finished run folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import ray
+
+from epilm.config import fingerprint
+from epilm.errors import RecipeError
+from epilm.runs import OnExisting, Run, open_run, read_metrics
+from epilm.session import RayConfig, ray_session
+from epilm.storage import Location
+from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
+from epilm.train.launch import fit, save_weights
+from epilm.train.recipe import PretrainRecipe, TrainConfig
+
+MODEL_FOLDER = "model"
+
+Progress = Callable[[str], None]
+
+
+def pretrain(
+    recipe: PretrainRecipe, *, on_existing: OnExisting = "refuse", progress: Progress = lambda message: None
+) -> dict[str, Any]:
+    """Run ``epilm pretrain``; return the content of ``result.json``."""
+    task = check_pretrain(recipe)
+    run = open_run(recipe, stage="pretrain", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
+    progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
+    with ray_session(recipe.ray):
+        checkpoint, last = fit(task, recipe.train, run, fingerprint(recipe.identity()), progress=progress)
+        folder = save_weights(task, checkpoint, run.folder / MODEL_FOLDER, fingerprint(recipe.identity()))
+    return run.finish(_result(recipe, task, run, folder, last))
+
+
+def check_pretrain(recipe: PretrainRecipe) -> MaskedEpigenomeTask:
+    """Refuse bad input before anything starts; return the task.
+
+    Raises:
+        EpilmError: a recipe, corpus or machine that cannot do it.
+    """
+    task = MaskedEpigenomeTask(recipe.task, recipe.seed)
+    task.check()
+    _check_local_cpus(recipe.train, recipe.ray)
+    return task
+
+
+def _check_local_cpus(config: TrainConfig, ray_config: RayConfig) -> None:
+    """A local Ray cannot grow: workers that do not fit would wait for ever."""
+    if ray_config.address != "local" or ray.is_initialized():
+        return
+    have = ray_config.num_cpus or 2 * (os.cpu_count() or 1)
+    need = config.allowed_workers[0] * config.cpus_per_worker + 1
+    if need > have:
+        raise RecipeError(
+            f"train.num_workers={config.num_workers} x train.cpus_per_worker={config.cpus_per_worker:g} and one CPU for the "
+            f"data need {need:g} CPUs; the local Ray has {have}. Use fewer workers, or set ray.num_cpus={int(-(-need // 1))}."
+        )
+
+
+def _result(
+    recipe: PretrainRecipe, task: MaskedEpigenomeTask, run: Run, model: Location, last: dict[str, Any]
+) -> dict[str, Any]:
+    records = read_metrics(run.folder)
+    final = {r["set"]: _numbers(r) for r in records if r["kind"] == "eval" and r["step"] == recipe.train.steps}
+    steps = [r for r in records if r["kind"] == "train"]
+    late = steps[len(steps) // 2 :]  # the first steps hold the start of the workers
+    return {
+        "stage": "pretrain",
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "steps": recipe.train.steps,
+        "seen_samples": recipe.train.steps * recipe.train.global_batch,
+        "final": final,
+        "train": _numbers(steps[-1]),
+        "median_step_time_s": _median(late, "step_time_s"),
+        "median_tokens_per_s": _median(late, "tokens_per_s"),
+        "median_data_wait_share": _median(late, "data_wait_share"),
+        "median_mfu": _median(late, "mfu"),
+        "matmul_peak_gflops": last.get("matmul_peak_gflops"),
+        "parameters": sum(p.numel() for p in task.build_model().parameters()),
+        "model": str(model),
+        **task.describe(),
+    }
+
+
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in record.items() if k not in ("kind", "set", "step", "time")}
+
+
+def _median(records: list[dict[str, Any]], name: str) -> float | None:
+    values = sorted(r[name] for r in records if r.get(name) is not None)
+    return values[len(values) // 2] if values else None

@@ -1,0 +1,102 @@
+"""A second, unrelated task for the training loop: regress y = w . x + b from features made of the position alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+from epilm.hashing import hash_u64
+from epilm.tasks.protocol import Prepared, mean_metrics
+
+TRUE_WEIGHTS = np.array([1.0, -2.0, 0.5, 3.0], dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class ToySource:
+    seed: int
+    samples_per_pass: int = 96
+    row_bytes: int = 40
+
+    def read(self, positions: np.ndarray) -> pa.Table:
+        item = np.asarray(positions) % self.samples_per_pass
+        bits = hash_u64(self.seed, item[:, None], np.arange(4))
+        x = ((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23)) - 1
+        y = x @ TRUE_WEIGHTS + 0.25
+        columns = {f"x{i}": pa.array(x[:, i]) for i in range(4)}
+        return pa.table({"position": pa.array(np.asarray(positions)), "item": pa.array(item), "y": pa.array(y), **columns})
+
+
+@dataclass(frozen=True)
+class ToyEvalSet:
+    source: ToySource
+    num_samples: int = 17  # no multiple of anything: the last batches are ragged
+
+    def read(self, indices: np.ndarray) -> pa.Table:
+        return self.source.read(indices)
+
+
+class Net(nn.Module):
+    def __init__(self, dropout: float):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(dropout), nn.Linear(16, 1))
+
+    def forward(self, x):
+        return self.layers(x)[:, 0]
+
+
+@dataclass(frozen=True)
+class ToyTask:
+    seed: int = 0
+    dropout: float = 0.1
+    corrupt_from: int | None = None
+    sum_counts = {"squared_error": "rows"}
+    loss_weights = {"squared_error": 1.0}
+
+    def check(self) -> None: ...
+
+    def data_fingerprint(self) -> str:
+        return f"toy-{self.seed}"
+
+    def train_source(self) -> ToySource:
+        return ToySource(self.seed)
+
+    def eval_sets(self) -> dict[str, ToyEvalSet]:
+        return {"held_out": ToyEvalSet(ToySource(self.seed + 1))}
+
+    def build_model(self) -> nn.Module:
+        return Net(self.dropout)
+
+    def collate(self, table: pa.Table) -> dict[str, torch.Tensor]:
+        x = np.stack([table.column(f"x{i}").to_numpy() for i in range(4)], axis=1)
+        return {
+            "position": torch.from_numpy(table.column("position").to_numpy().copy()),
+            "x": torch.from_numpy(x),
+            "y": torch.from_numpy(table.column("y").to_numpy().copy()),
+        }
+
+    def prepare(self, batch, *, training: bool) -> Prepared:
+        rows = len(batch["y"])
+        return Prepared({"x": batch["x"], "y": batch["y"]}, {"rows": torch.tensor(rows)}, rows, rows)
+
+    def sums(self, model, prepared):
+        error = model(prepared.inputs["x"]) - prepared.inputs["y"]
+        return {"squared_error": error.square().sum()}
+
+    def summarise(self, sums, counts):
+        return mean_metrics(sums, counts, self.sum_counts)
+
+    def flops_per_row(self) -> float:
+        return 6 * (4 * 16 + 16)
+
+    def describe(self):
+        return {"task": "toy"}
+
+    def save_model(self, folder: Path, state, *, step: int, recipe_fingerprint: str) -> None:
+        torch.save(state, folder / "weights.pt")
+        (folder / "step.json").write_text(json.dumps(step))
