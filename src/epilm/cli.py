@@ -1,0 +1,301 @@
+"""``epilm <stage> RECIPE [key=value ...]``: the only module that prints."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import textwrap
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import epilm
+from epilm.errors import EpilmError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage that a recipe describes. Imports happen when it is chosen, so that ``--help`` is instant."""
+
+    summary: str
+    teaches: str
+    load: Callable[[], tuple[type, Callable[..., Any], Callable[[Any], None] | None]]
+    """-> (recipe class, run function, check that needs no worker)."""
+
+
+def _simulate() -> tuple[type, Callable[..., Any], None]:
+    from epilm.simulate.epigenome import simulate
+    from epilm.simulate.recipe import SimulateRecipe
+
+    return SimulateRecipe, simulate, None
+
+
+def _corpus() -> tuple[type, Callable[..., Any], None]:
+    from epilm.corpus.build import build_corpus
+    from epilm.corpus.recipe import CorpusRecipe
+
+    return CorpusRecipe, build_corpus, None
+
+
+def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], None]]:
+    from epilm.train.pretrain import check_pretrain, pretrain
+    from epilm.train.recipe import PretrainRecipe
+
+    return PretrainRecipe, pretrain, check_pretrain
+
+
+def _embed() -> tuple[type, Callable[..., Any], None]:
+    from epilm.predict.embed import run_embed
+    from epilm.predict.recipe import EmbedRecipe
+
+    return EmbedRecipe, run_embed, None
+
+
+def _regress() -> tuple[type, Callable[..., Any], None]:
+    from epilm.regress.recipe import RegressRecipe
+    from epilm.regress.run import run_regress
+
+    return RegressRecipe, run_regress, None
+
+
+STAGES: dict[str, Stage] = {
+    "simulate": Stage(
+        "write a toy epigenome with planted truth",
+        "Genome, states, tracks, genes and expression whose rules are known: the demo's and most tests' input.",
+        _simulate,
+    ),
+    "corpus": Stage(
+        "build a corpus from genome and epigenome files",
+        "FASTA or 2bit, states (IDEAS, ChromHMM, bigBed, or levels of bigWig tracks), blacklist -> sharded parquet that "
+        "stores a locus once for all cell types. A killed build goes on with --resume.",
+        _corpus,
+    ),
+    "pretrain": Stage(
+        "pre-train EBERT or DBERT on a corpus",
+        "Ray Data streams the corpus into Ray Train workers that run DeepSpeed. Same seed, same curve, on any number of "
+        "workers, through any kill: go on with --resume, also with another train.num_workers.",
+        _pretrain,
+    ),
+    "embed": Stage(
+        "embed intervals with a pre-trained model",
+        "Mean, CLS or per-token embeddings of promoters, BED intervals or windows, by Ray Data, to parquet.",
+        _embed,
+    ),
+    "regress": Stage(
+        "fit xgboost-ray on embeddings, k-mer counts or state fractions",
+        "Rounds are chosen on validation genes, figures come from held-out contigs once, with bootstrap intervals.",
+        _regress,
+    ),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point; returns the exit code (0 done, 2 a mistake that the message explains)."""
+    arguments = _parser().parse_args(argv)
+    _quieten()
+    try:
+        return arguments.run(arguments)
+    except EpilmError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; a run that writes checkpoints or parts goes on with --resume", file=sys.stderr)
+        return 130
+
+
+def _quieten() -> None:
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    warnings.filterwarnings("ignore", category=DeprecationWarning)
+    logging.getLogger("ray").setLevel(logging.WARNING)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="epilm",
+        description="Train epigenome language models on Ray.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog=textwrap.dedent(
+            """\
+            A recipe is a YAML file; examples are in rayjobs/<stage>/. Any setting is changed by key.path=value:
+              epilm corpus   rayjobs/corpus/yeast-levels.yaml
+              epilm pretrain rayjobs/pretrain/yeast-ebert.yaml train.steps=200 train.optimizer.lr=3e-4
+              epilm pretrain --settings                 every setting with its default and meaning
+              epilm pretrain RECIPE --dry-run           check the recipe and its inputs, start nothing
+            Nothing else in a recipe changes between a laptop and a cluster: ray.address=local | auto | ray://host:port
+            """
+        ),
+    )
+    parser.add_argument("--version", action="version", version=f"epilm {epilm.__version__}")
+    commands = parser.add_subparsers(title="stages", dest="stage", required=True, metavar="STAGE")
+    for name, stage in STAGES.items():
+        _add_stage(commands, name, stage)
+    _add_tools(commands)
+    return parser
+
+
+def _add_stage(commands: Any, name: str, stage: Stage) -> None:
+    command = commands.add_parser(
+        name, help=stage.summary, description=f"{stage.summary.capitalize()}.\n\n{stage.teaches}"
+    )
+    command.add_argument("recipe", nargs="?", help=f"YAML recipe, e.g. from rayjobs/{name}/")
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. seed=1")
+    _add_existing(command)
+    command.add_argument("--dry-run", action="store_true", help="check and print the resolved recipe, start nothing")
+    command.add_argument("--settings", action="store_true", help="list every setting with type, default and meaning")
+    command.set_defaults(run=lambda arguments: _run_stage(name, stage, arguments))
+
+
+def _add_existing(command: Any) -> None:
+    group = command.add_mutually_exclusive_group()
+    group.add_argument("--resume", action="store_true", help="go on with an existing run folder")
+    group.add_argument("--overwrite", action="store_true", help="delete an existing run folder first")
+
+
+def _on_existing(arguments: argparse.Namespace) -> str:
+    return "resume" if arguments.resume else "overwrite" if arguments.overwrite else "refuse"
+
+
+def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
+    from epilm.config import describe_settings, load_recipe, to_yaml
+    from epilm.session import ray_session
+    from epilm.storage import Location
+
+    recipe_class, run, check = stage.load()
+    if arguments.settings:
+        for key, kind, default, text in describe_settings(recipe_class):
+            print(f"{key}  ({kind}{', default ' + default if default else ''})")
+            if text:
+                print(textwrap.fill(text, 110, initial_indent="    ", subsequent_indent="    "))
+        return 0
+    if arguments.recipe is None:
+        raise EpilmError(f"epilm {name} needs a recipe: epilm {name} rayjobs/{name}/NAME.yaml [key=value ...].")
+    recipe = load_recipe(recipe_class, arguments.recipe, arguments.overrides)
+    if arguments.dry_run:
+        if check is not None:
+            check(recipe)
+        print(to_yaml(recipe), end="")
+        print(f"# the recipe is valid{' and its inputs are there' if check else ''}; nothing was started")
+        return 0
+    if check is not None:
+        check(recipe)
+    with ray_session(recipe.ray):
+        run(recipe, on_existing=_on_existing(arguments), progress=_progress())
+    print(Location(recipe.storage) / recipe.name)
+    return 0
+
+
+def _progress() -> Callable[[str], None]:
+    """One line a message; on a terminal, a line of a step replaces the one before."""
+    began, live = time.monotonic(), sys.stderr.isatty()
+    state = {"width": 0}
+
+    def show(message: str) -> None:
+        line = f"[{time.monotonic() - began:7.1f}s] {message}"
+        transient = live and message.startswith("step ")
+        padded = line.ljust(state["width"])
+        print(padded, end="\r" if transient else "\n", file=sys.stderr, flush=True)
+        state["width"] = len(line) if transient else 0
+
+    return show
+
+
+def _add_tools(commands: Any) -> None:
+    validate = commands.add_parser("validate", help="check every checksum, schema, count and range of a corpus")
+    validate.add_argument("corpus", help="folder or URI of a corpus")
+    validate.set_defaults(run=_run_validate)
+
+    export = commands.add_parser("export", help="write a model folder that transformers loads without epilm")
+    export.add_argument("model", help="folder `model` of a pretrain run (or the run)")
+    export.add_argument("out", help="folder to write")
+    export.add_argument("--overwrite", action="store_true", help="replace an existing export")
+    export.set_defaults(run=_run_export)
+
+    report = commands.add_parser("report", help="one self-contained HTML page from run folders")
+    report.add_argument("runs", nargs="+", help="run folders, in the order of the page")
+    report.add_argument("--out", required=True, help="HTML file to write")
+    report.add_argument("--title", default="epilm report")
+    report.set_defaults(run=_run_report)
+
+    demo = commands.add_parser("demo", help="the whole way on a simulated epigenome, on this machine, in minutes")
+    demo.add_argument("--storage", default="runs", help="folder of the run (default: runs)")
+    demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--address", default="local", help="Ray to run on: local, auto, or an address")
+    _add_existing(demo)
+    demo.set_defaults(run=_run_demo)
+
+    bench = commands.add_parser("bench", help="speeds as ratios to named peers in the same run")
+    bench.add_argument("names", nargs="*", metavar="NAME", help="cases to run; all where none is given")
+    bench.add_argument("--list", action="store_true", help="list the cases")
+    bench.add_argument("--json", metavar="FILE", help="also write the results as JSON")
+    bench.add_argument("--seed", type=int, default=0)
+    bench.set_defaults(run=_run_bench)
+
+
+def _run_validate(arguments: argparse.Namespace) -> int:
+    from epilm.corpus.validate import validate_corpus
+    from epilm.storage import Location
+
+    report = validate_corpus(Location(arguments.corpus), progress=_progress())
+    print(report)
+    return 0
+
+
+def _run_export(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from epilm.predict.export import export_model
+    from epilm.storage import Location
+
+    model = Location(arguments.model)
+    if (model / "model").is_dir():
+        model = model / "model"
+    print(export_model(model, Path(arguments.out), on_existing=("overwrite" if arguments.overwrite else "refuse")))
+    return 0
+
+
+def _run_report(arguments: argparse.Namespace) -> int:
+    from epilm.report import build_report
+    from epilm.storage import Location
+
+    print(build_report([Location(run) for run in arguments.runs], Location(arguments.out), title=arguments.title))
+    return 0
+
+
+def _run_demo(arguments: argparse.Namespace) -> int:
+    from epilm.demo import run_demo
+    from epilm.session import RayConfig
+
+    result = run_demo(
+        storage=arguments.storage,
+        seed=arguments.seed,
+        ray_config=RayConfig(address=arguments.address),
+        on_existing=_on_existing(arguments),
+        progress=_progress(),
+    )
+    print(json.dumps(result["summary"], indent=2))
+    print(result["report"])
+    print(result["folder"])
+    return 0
+
+
+def _run_bench(arguments: argparse.Namespace) -> int:
+    from epilm.bench import bench_names, format_table, run_bench
+
+    if arguments.list:
+        for name, summary in bench_names().items():
+            print(f"{name:24} {summary}")
+        return 0
+    results = run_bench(arguments.names or None, progress=_progress(), seed=arguments.seed)
+    print(format_table(results))
+    if arguments.json:
+        with open(arguments.json, "w") as stream:
+            json.dump(results, stream, indent=2)
+    return 0 if all(result["ok"] is not False for result in results) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
