@@ -1,6 +1,6 @@
-"""FASTA to base codes: plain files are mapped into memory and read in place, gzip by contig.
+"""FASTA to base codes: plain files are mapped into memory and read in place.
 
-Every backend of :class:`~epilm.genome.sequence.SequenceSource` has ``contigs`` and ``fetch(name, start, end)`` with
+Every backend of :class:`~epilm.genome.sequence.SequenceSource` has ``contigs`` and ``fetch(index, start, end)`` with
 positions relative to the first base that the file holds.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import re
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from epilm.genome.contigs import Contig
 from epilm.genome.dna import encode_into
 
 _REGION = re.compile(r"^(?P<name>.+?):(?P<start>[\d,]+)-(?P<end>[\d,]+)(?:\([+.]\))?$")
-_NEWLINE, _RETURN = 10, 13
+_NEWLINE, _RETURN, _BLANK = 10, 13, 32
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def _header_starts(buffer: Any) -> list[int]:
 def _measure(codes: np.ndarray, header: str, offset: int, stop: int, newline: int) -> FastaRecord:
     """Line geometry of one sequence; verified over the whole sequence, so that reading in place is exact."""
     body = codes[offset:stop]
-    while body.size and body[-1] in (_NEWLINE, _RETURN, 32):
+    while body.size and body[-1] in (_NEWLINE, _RETURN, _BLANK):
         body = body[:-1]
     step = 1 << 26
     first = next(
@@ -102,7 +103,7 @@ def _measure(codes: np.ndarray, header: str, offset: int, stop: int, newline: in
     line_bytes = first + 1
     line_bp = first - 1 if first and body[first - 1] == _RETURN else first
     breaks = -(-body.size // line_bytes) - 1
-    found = sum(int(np.count_nonzero(body[i : i + step] < 33)) for i in range(0, body.size, step))
+    found = sum(int(np.count_nonzero(body[i : i + step] <= _BLANK)) for i in range(0, body.size, step))
     even = found == breaks * (line_bytes - line_bp) and bool((body[first::line_bytes] == newline).all())
     if not even:
         return FastaRecord(header, offset, body.size, int(body.size - found), 0, 0)
@@ -110,74 +111,97 @@ def _measure(codes: np.ndarray, header: str, offset: int, stop: int, newline: in
 
 
 def decode_record(buffer: Any, record: FastaRecord, start: int, end: int, source: str) -> np.ndarray:
-    """Codes uint8 [end - start] of a part of one sequence."""
+    """Codes uint8 [end - start] of a part of a sequence whose lines are even."""
     raw = np.frombuffer(buffer, np.uint8)
     out = np.empty(end - start, np.uint8)
-    if record.line_bp == 0:
-        body = raw[record.offset : record.offset + record.bytes]
-        encode_into(body[body > 32][start:end], out, source)
-        return out
-    row, last_row = start // record.line_bp, (end - 1) // record.line_bp if end > start else 0
-    if end == start:
-        return out
-    base = record.offset
-    if row == last_row:
-        at = base + row * record.line_bytes + start % record.line_bp
-        encode_into(raw[at : at + end - start], out, source)
-        return out
-    filled = 0
-    if start % record.line_bp:
-        at = base + row * record.line_bytes + start % record.line_bp
-        filled = record.line_bp - start % record.line_bp
-        encode_into(raw[at : at + filled], out[:filled], source)
-        row += 1
-    whole = end // record.line_bp - row
-    # the last line may end without a line break, so the block of whole lines stops one line earlier
-    if whole > 1:
-        block = raw[base + row * record.line_bytes :][: (whole - 1) * record.line_bytes]
-        lines = block.reshape(whole - 1, record.line_bytes)[:, : record.line_bp]
-        taken = (whole - 1) * record.line_bp
-        encode_into(lines, out[filled : filled + taken].reshape(lines.shape), source)
-        filled, row = filled + taken, row + whole - 1
-    while filled < out.size:  # at most two lines
-        take = min(record.line_bp, out.size - filled)
-        at = base + row * record.line_bytes
-        encode_into(raw[at : at + take], out[filled : filled + take], source)
-        filled, row = filled + take, row + 1
+
+    def one_line(position: int, stop: int) -> None:
+        row, column = divmod(position, record.line_bp)
+        at = record.offset + row * record.line_bytes + column
+        encode_into(raw[at : at + stop - position], out[position - start : stop - start], source)
+
+    # the whole lines in one go, as a view of (line, base); the file's last line may have no line break, so the lines
+    # that are taken whole end one before the last
+    first = min(-(-start // record.line_bp) * record.line_bp, end)
+    last = max((end // record.line_bp - 1) * record.line_bp, first)
+    one_line(start, first)
+    if last > first:
+        lines = (last - first) // record.line_bp
+        at = record.offset + first // record.line_bp * record.line_bytes
+        block = raw[at : at + lines * record.line_bytes].reshape(lines, record.line_bytes)[:, : record.line_bp]
+        encode_into(block, out[first - start : last - start].reshape(block.shape), source)
+    while last < end:  # at most two lines
+        stop = min((last // record.line_bp + 1) * record.line_bp, end)
+        one_line(last, stop)
+        last = stop
     return out
 
 
 def read_fai(path: Path) -> list[FastaRecord] | None:
-    """Records of the ``.fai`` beside a FASTA file; None where there is none or it is older than the file."""
+    """Records of the ``.fai`` beside a FASTA file; None where there is none.
+
+    Raises:
+        GenomeError: it is not an index.
+    """
     fai = Path(f"{path}.fai")
-    if not fai.is_file() or fai.stat().st_mtime_ns < path.stat().st_mtime_ns:
+    if not fai.is_file():
         return None
     records = []
-    for line in files.read_text(fai).decode().splitlines():
+    for line in files.read_text(fai).decode("utf-8", "replace").splitlines():
         fields = line.split("\t")
         if len(fields) < 5 or not all(field.isdecimal() for field in fields[1:5]):
             raise GenomeError(f"{fai} is not a FASTA index: line {line!r}. Delete it; it is not needed.")
         length_bp, offset, line_bp, line_bytes = map(int, fields[1:5])
-        rows = -(-length_bp // line_bp) if line_bp else 0
-        size = length_bp + max(rows - 1, 0) * (line_bytes - line_bp)
+        breaks = max(-(-length_bp // line_bp) - 1, 0) if line_bp else 0
+        size = length_bp + breaks * (line_bytes - line_bp)
         records.append(FastaRecord(fields[0], offset, size, length_bp, line_bp, line_bytes))
     return records
 
 
-class PlainFasta:
-    """An uncompressed FASTA file, mapped into memory; picklable (each process maps it anew)."""
+class FastaFile(ABC):
+    """Sequences of one file. Picklable: what is open or cached stays behind, and each process opens the file anew."""
+
+    path: Path
+    records: list[FastaRecord]
+    contigs: list[Contig]
+    _compact: tuple[int, np.ndarray] | None = None
+
+    @abstractmethod
+    def _text(self, index: int) -> Any:
+        """The buffer that the record's offset counts in."""
+
+    def fetch(self, index: int, start: int, end: int) -> np.ndarray:
+        """Codes uint8 [end - start] of sequence ``index``, counted from the first base of the file's piece."""
+        record, text = self.records[index], self._text(index)
+        if record.line_bp:
+            return decode_record(text, record, start, end, str(self.path))
+        if self._compact is None or self._compact[0] != index:  # lines of uneven length: put together once
+            body = np.frombuffer(text, np.uint8)[record.offset : record.offset + record.bytes]
+            self._compact = (index, body[body > _BLANK])
+        out = np.empty(end - start, np.uint8)
+        encode_into(self._compact[1][start:end], out, str(self.path))
+        return out
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_compact": None}
+
+
+class PlainFasta(FastaFile):
+    """An uncompressed FASTA file, mapped into memory."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._map: mmap.mmap | None = None
         records = read_fai(path)
-        if records is not None and not self._fits(records):
-            records = None  # the index is of an earlier file
-        self.records = index_fasta(self._buffer(), str(path)) if records is None else records
-        self.contigs = [region_of(record.header, record.length_bp, str(path)) for record in self.records]
+        if records is None:
+            records = index_fasta(self._buffer(), str(path))
+        else:
+            self._check_index(records)
+        self.records = records
+        self.contigs = [region_of(record.header, record.length_bp, str(path)) for record in records]
 
-    def fetch(self, index: int, start: int, end: int) -> np.ndarray:
-        return decode_record(self._buffer(), self.records[index], start, end, str(self.path))
+    def _text(self, index: int) -> mmap.mmap:
+        return self._buffer()
 
     def _buffer(self) -> mmap.mmap:
         if self._map is None:
@@ -185,38 +209,26 @@ class PlainFasta:
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         return self._map
 
-    def _fits(self, records: list[FastaRecord]) -> bool:
-        """Whether a header of the right name ends where each record begins, and the file ends with the last."""
+    def _check_index(self, records: list[FastaRecord]) -> None:
+        """The header before each record must have its name, and the next header or the end must follow it."""
         buffer = self._buffer()
+        last = b""
         for record in records:
-            header = buffer[max(record.offset - len(record.header) - 4096, 0) : record.offset]
-            named = header[header.rfind(b">") + 1 :].split()
-            if not named or named[0].decode("utf-8", "replace") != record.header or header[-1:] not in (b"\n", b"\r"):
-                return False
-        if not records or bool(buffer[max(r.offset + r.bytes for r in records) :].strip()):
-            return False
-        return all(r.offset + r.bytes <= len(buffer) for r in records)
+            header = buffer.rfind(b">", 0, record.offset)
+            stop = record.offset + record.bytes
+            named = buffer[header + 1 : record.offset].split(None, 1) if header >= 0 else []
+            after = buffer[stop : stop + 3].lstrip(b"\r\n")
+            ends = stop <= len(buffer) and (after[:1] == b">" or stop + 3 > len(buffer))
+            if not named or named[0] != record.header.encode() or not ends or after[:1] not in (b">", b""):
+                raise GenomeError(
+                    f"{self.path}.fai does not fit {self.path} at {record.header!r}: one of them is truncated or of "
+                    "another version. Delete the .fai if the FASTA is right (it is not needed), or get both again."
+                )
+            last = buffer[stop:]
+        if last.strip():
+            raise GenomeError(
+                f"{self.path}.fai ends before {self.path} does. Delete the .fai (it is not needed), or get both again."
+            )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}
-
-
-class GzipFasta:
-    """A gzip or bgzip FASTA file: decompressed whole, once a process, then read like a plain one."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._data: bytes | None = None
-        self.records = index_fasta(self._buffer(), str(path))
-        self.contigs = [region_of(record.header, record.length_bp, str(path)) for record in self.records]
-
-    def fetch(self, index: int, start: int, end: int) -> np.ndarray:
-        return decode_record(self._buffer(), self.records[index], start, end, str(self.path))
-
-    def _buffer(self) -> bytes:
-        if self._data is None:
-            self._data = files.read_text(self.path)
-        return self._data
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_data": None}
+        return {**super().__getstate__(), "_map": None}

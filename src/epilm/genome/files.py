@@ -23,6 +23,8 @@ _BINARY = {
     "gzip": (_GZIP,),
     "xz": (_XZ,),
 }
+_BGZIP_FIELD = b"BC\x02\x00"
+_BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b0003000000000000000000")
 _SUFFIXES = {
     ".2bit": "2bit", ".bw": "bigWig", ".bigwig": "bigWig", ".bb": "bigBed", ".bigbed": "bigBed",
     ".gz": "gzip", ".bgz": "gzip", ".xz": "xz",
@@ -88,6 +90,7 @@ def read_text(path: str | Path) -> bytes:
     try:
         data = path.read_bytes()
         if kind == "gzip":
+            check_bgzip_end(path)
             data = gzip.decompress(data)
         elif kind == "xz":
             data = lzma.decompress(data)
@@ -100,6 +103,20 @@ def read_text(path: str | Path) -> bytes:
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
     return data.removeprefix(b"\xef\xbb\xbf")
+
+
+def check_bgzip_end(path: Path) -> None:
+    """bgzip ends every file with an empty block; where it is missing the file was cut between two blocks.
+
+    Raises:
+        GenomeError: the closing block is missing. Plain gzip passes, it is checked while it is read.
+    """
+    with open(path, "rb") as stream:
+        head = stream.read(16)
+        stream.seek(max(path.stat().st_size - len(_BGZIP_END), 0))
+        tail = stream.read()
+    if head[12:16] == _BGZIP_FIELD and tail != _BGZIP_END:
+        raise truncated(path, EOFError("the closing block of bgzip is missing"))
 
 
 def truncated(path: str | Path, error: Exception) -> GenomeError:
@@ -133,10 +150,11 @@ def read_columns(
     if header:
         data = data[header.end() :]
     first = data.split(b"\n", 1)[0]
-    if b"\t" not in first:
-        data = re.sub(rb"[ ]+", b"\t", re.sub(rb"^ +| +$", b"", data, flags=re.MULTILINE))
+    delimiter = "\t" if b"\t" in first else " "
+    if delimiter == " " and (b"  " in data or b" \n" in data or data.startswith(b" ")):
+        data = re.sub(rb" +", b" ", re.sub(rb"^ +| +$", b"", data, flags=re.MULTILINE))
         first = data.split(b"\n", 1)[0]
-    width = first.count(b"\t") + 1
+    width = first.count(delimiter.encode()) + 1
     if not first.strip():
         raise GenomeError(f"{path} holds no lines of data. A {what} file has one row a line.")
     used = list(columns)[:width]
@@ -153,7 +171,7 @@ def read_columns(
         return pacsv.read_csv(
             io.BytesIO(data),
             read_options=pacsv.ReadOptions(column_names=names),
-            parse_options=pacsv.ParseOptions(delimiter="\t", quote_char=False, invalid_row_handler=note),
+            parse_options=pacsv.ParseOptions(delimiter=delimiter, quote_char=False, invalid_row_handler=note),
             convert_options=pacsv.ConvertOptions(
                 column_types=dict(used),
                 include_columns=[name for name, _ in used],

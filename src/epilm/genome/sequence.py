@@ -12,7 +12,8 @@ from epilm.errors import GenomeError
 from epilm.genome import files
 from epilm.genome.contigs import Contig
 from epilm.genome.dna import decode_dna, encode_dna, reverse_complement
-from epilm.genome.fasta import GzipFasta, PlainFasta
+from epilm.genome.fasta import PlainFasta
+from epilm.genome.fasta_gzip import GzipFasta
 from epilm.genome.twobit import TwoBit
 
 __all__ = ["SequenceSource", "decode_dna", "encode_dna", "open_sequence", "read_sizes", "reverse_complement"]
