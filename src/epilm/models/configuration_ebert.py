@@ -25,7 +25,7 @@ class EbertConfig(PretrainedConfig):
     """
 
     model_type = "ebert"
-    attribute_map = {"vocab_size": "dna_vocab_size"}  # noqa: RUF012  (transformers reads it from the class)
+    attribute_map = {"vocab_size": "dna_vocab_size"}
 
     def __init__(
         self,
@@ -71,7 +71,8 @@ class EbertConfig(PretrainedConfig):
         self._check()
         # What transformers' BertModel also reads; an encoder over one segment has no other value for them.
         kwargs.update(type_vocab_size=1, is_decoder=False, add_cross_attention=False, use_cache=False)
-        super().__init__(pad_token_id=pad_token_id, tie_word_embeddings=tie_word_embeddings, **kwargs)
+        kwargs.update(pad_token_id=pad_token_id, tie_word_embeddings=tie_word_embeddings)
+        super().__init__(**kwargs)
 
     def _check(self):
         if not 1 <= self.k <= 8:

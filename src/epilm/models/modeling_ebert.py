@@ -11,7 +11,7 @@ from torch import nn
 from transformers import BertModel, PreTrainedModel
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutput
-from transformers.utils import ModelOutput
+from transformers.utils.generic import ModelOutput
 
 from .configuration_ebert import EbertConfig
 
@@ -22,8 +22,8 @@ IGNORE = -100
 class EbertForPreTrainingOutput(ModelOutput):
     """Scores before the softmax.
 
-    Where labels were given, ``dna_logits`` and ``state_logits`` are ``[n, V]`` and ``[n, S]`` at the positions whose label
-    is not -100, in row-major order; else ``[B, L, V]`` and ``[B, L, S]``. A DBERT has no ``state_logits``.
+    Where labels were given, ``dna_logits`` and ``state_logits`` are ``[n, V]`` and ``[n, S]`` at the positions whose
+    label is not -100, in row-major order; else ``[B, L, V]`` and ``[B, L, S]``. A DBERT has no ``state_logits``.
     """
 
     dna_logits: torch.FloatTensor | None = None
@@ -43,7 +43,7 @@ class EbertPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _no_split_modules = ["BertEmbeddings", "BertLayer"]  # noqa: RUF012
+    _no_split_modules = ["BertEmbeddings", "BertLayer"]
 
 
 class EbertModel(EbertPreTrainedModel):
@@ -62,7 +62,7 @@ class EbertModel(EbertPreTrainedModel):
         return self.encoder.embeddings.word_embeddings
 
     def set_input_embeddings(self, value):
-        self.encoder.embeddings.word_embeddings = value
+        self.encoder.set_input_embeddings(value)
 
     def forward(self, input_ids, state_ids=None, attention_mask=None, **kwargs):
         """Hidden states of a batch.
@@ -131,7 +131,7 @@ class EbertForPreTraining(EbertPreTrainedModel):
     The heads run at the scored positions only, and no loss is formed: it is normalised over all workers, by the caller.
     """
 
-    _tied_weights_keys = {"dna_head.decoder.weight": "ebert.encoder.embeddings.word_embeddings.weight"}  # noqa: RUF012
+    _tied_weights_keys = {"dna_head.decoder.weight": "ebert.encoder.embeddings.word_embeddings.weight"}
 
     def __init__(self, config):
         super().__init__(config)
