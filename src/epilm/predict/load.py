@@ -16,14 +16,13 @@ import torch
 from epilm.corpus.manifest import CorpusManifest
 from epilm.errors import CheckpointError, RecipeError
 from epilm.models.configuration_ebert import EbertConfig
-from epilm.models.modeling_ebert import EbertModel
+from epilm.models.modeling_ebert import EbertForPreTraining, EbertModel
 from epilm.models.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from epilm.predict.tiles import count_tokens, span_bp
 from epilm.storage import Location
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
-TOKENIZER_FILE = "tokenizer_config.json"
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -86,7 +85,10 @@ def read_model_info(model_dir: Location) -> ModelInfo:
         raise CheckpointError(
             f"{model_dir / CONFIG_FILE}: model_type is {raw.get('model_type')!r}, allowed: {EbertConfig.model_type!r}."
         )
-    config = EbertConfig.from_dict(raw)
+    try:
+        config = EbertConfig.from_dict(raw)
+    except (ValueError, TypeError) as error:
+        raise CheckpointError(f"{model_dir / CONFIG_FILE} is not a configuration of an epilm model: {error}") from error
     for name, here, there in [
         ("k", config.k, provenance.k),
         ("stride", config.stride, provenance.stride),
@@ -123,14 +125,18 @@ def load_model(model_dir: Location, *, device: str = "cpu", dtype: Dtype = "floa
     place = resolve_device(device)
     with local_copy(model_dir, (CONFIG_FILE, WEIGHTS_FILE)) as folder:
         try:
-            model, report = EbertModel.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            # with its heads, though only the encoder is kept: weights without a place are then a fault
+            model, report = EbertForPreTraining.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"the weights in {model_dir} cannot be loaded: {error}") from error
-    if report["missing_keys"]:
-        missing = ", ".join(sorted(report["missing_keys"])[:3])
-        raise CheckpointError(f"the weights in {model_dir} lack {missing}: they are not those of its {CONFIG_FILE}.")
-    model.eval().to(device=place, dtype=getattr(torch, dtype))
-    return LoadedModel(model=model, layout=info.layout, provenance=info.provenance, device=place)
+    strays = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
+    if strays:
+        raise CheckpointError(
+            f"the weights in {model_dir} do not fit its {CONFIG_FILE}: {', '.join(strays[:3])}"
+            f"{' and others' if len(strays) > 3 else ''} are missing or left over. Copy both files from one run."
+        )
+    encoder = model.ebert.eval().to(device=place, dtype=getattr(torch, dtype))
+    return LoadedModel(model=encoder, layout=info.layout, provenance=info.provenance, device=place)
 
 
 def resolve_device(device: str) -> torch.device:

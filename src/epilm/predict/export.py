@@ -1,0 +1,110 @@
+"""``epilm export``: a model folder that Hugging Face's ``Auto`` classes load where epilm, Ray and DeepSpeed are absent.
+
+The code travels with the weights: the three files of ``epilm.models`` that import only torch and transformers are copied
+beside them and named in ``auto_map`` (Transformers, "Sharing custom models"). The weights' bytes are copied unchanged.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from epilm.errors import CheckpointError, RunExistsError, StorageError
+from epilm.models import configuration_ebert, modeling_ebert, tokenization_ebert
+from epilm.models.provenance import PROVENANCE_FILE
+from epilm.predict.load import CONFIG_FILE, WEIGHTS_FILE, read_model_info
+from epilm.predict.model_card import model_card
+from epilm.storage import Location
+
+TOKENIZER_FILE = "tokenizer_config.json"
+CODE = (configuration_ebert, modeling_ebert, tokenization_ebert)
+MODEL_CLASSES = {
+    "AutoConfig": "configuration_ebert.EbertConfig",
+    "AutoModel": "modeling_ebert.EbertModel",
+    # Not AutoModelForMaskedLM: its users read one `logits`; this model has two, of DNA and of states.
+    "AutoModelForPreTraining": "modeling_ebert.EbertForPreTraining",
+}
+TOKENIZER_CLASSES = {"AutoTokenizer": ["tokenization_ebert.KmerTokenizer", None]}
+
+
+def export_model(
+    model_dir: Location | Path | str, out: Path | str, *, on_existing: Literal["refuse", "overwrite"] = "refuse"
+) -> Path:
+    """Write a self-contained Hugging Face folder of a model; return it.
+
+    Args:
+        model_dir: the folder ``model`` of a pretrain run, local or a URI (or an earlier export).
+        out: a local folder; it appears whole or not at all.
+        on_existing: ``overwrite`` replaces an earlier export, and nothing else.
+
+    Raises:
+        CheckpointError: the model folder is incomplete or contradicts itself.
+        RunExistsError: ``out`` exists.
+        StorageError: ``out`` cannot be written.
+    """
+    source = model_dir if isinstance(model_dir, Location) else Location(str(model_dir))
+    out = Path(out).expanduser().absolute()
+    info = read_model_info(source)
+    tokenizer_files = _tokenizer_files(source)
+    _check_out(out, source, on_existing)
+    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        partial.mkdir(parents=True)
+        for name in (WEIGHTS_FILE, PROVENANCE_FILE, *tokenizer_files):
+            _copy(source / name, partial / name)
+        _write_with_auto_map(source / CONFIG_FILE, partial / CONFIG_FILE, MODEL_CLASSES)
+        _write_with_auto_map(source / TOKENIZER_FILE, partial / TOKENIZER_FILE, TOKENIZER_CLASSES)
+        for module in CODE:
+            path = Path(str(module.__file__))
+            shutil.copyfile(path, partial / path.name)
+        (partial / "README.md").write_text(model_card(info, name=out.name))
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    except OSError as error:
+        raise StorageError(f"cannot write the export {out}: {error}. Is the disk full or read-only?") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return out
+
+
+def _tokenizer_files(source: Location) -> list[str]:
+    """The tokenizer's files besides its configuration (the vocabulary, the special tokens)."""
+    names = source.children()
+    if TOKENIZER_FILE not in names:
+        raise CheckpointError(
+            f"{source} has no {TOKENIZER_FILE}: the model is incomplete. Copy the whole folder `model` of a pretrain run."
+        )
+    extra = {"vocab.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"}
+    return [name for name in names if name in extra]
+
+
+def _check_out(out: Path, source: Location, on_existing: str) -> None:
+    if on_existing not in ("refuse", "overwrite"):
+        raise StorageError(f"an export cannot be resumed (got {on_existing!r}). Allowed: refuse, overwrite.")
+    if source.is_local and Path(source.path).resolve() == out.resolve():
+        raise StorageError(f"the export folder {out} is the model folder itself. Choose another folder.")
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if on_existing == "refuse":
+        raise RunExistsError(f"the export folder {out} exists. Use --overwrite to replace it, or another folder.")
+    if not all((out / name).is_file() for name in (CONFIG_FILE, PROVENANCE_FILE, "README.md")):
+        raise RunExistsError(f"{out} is not an export (no {PROVENANCE_FILE} in it), so --overwrite will not delete it.")
+
+
+def _copy(source: Location, target: Path) -> None:
+    if source.is_local:
+        shutil.copyfile(source.path, target)
+    else:
+        with source.fs.open_input_stream(source.path, compression=None) as stream, target.open("wb") as sink:
+            shutil.copyfileobj(stream, sink, 1 << 22)
+
+
+def _write_with_auto_map(source: Location, target: Path, classes: Mapping[str, Any]) -> None:
+    settings = source.read_json()
+    settings["auto_map"] = dict(classes)
+    target.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
