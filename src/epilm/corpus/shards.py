@@ -191,7 +191,7 @@ class ScatterWindows:
         rows["dna"] = gathered.dna
         for name, values in (("states", gathered.states), ("signals", gathered.signals)):
             if values is not None:
-                rows[name] = values.reshape(len(rows), -1)
+                rows[name] = values.reshape(rows[name].shape)
         shard = write_shard(
             layout.folder, layout.bucket_path(index), rows[np.argsort(file_id, kind="stable")].tobytes()
         )
