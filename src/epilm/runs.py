@@ -33,7 +33,7 @@ class Recipe(Config):
     """Name of the run; its folder is ``<storage>/<name>``."""
     storage: str = "runs"
     """Local folder or URI (``s3://``, ``gs://``) that holds the runs."""
-    seed: int = Field(0, ge=0, lt=2**31)
+    seed: int = Field(default=0, ge=0, lt=2**31)
     """Seed of everything random in the run."""
     ray: RayConfig = RayConfig()
     """Where the run computes."""

@@ -49,7 +49,13 @@ def pretrain_records(num_steps: int, *, with_states: bool, seed: int) -> list[di
     lr = 4e-4 * np.minimum(steps / (0.1 * num_steps), (num_steps - steps) / (0.9 * num_steps))
     records: list[dict[str, Any]] = []
     for i, step in enumerate(steps.tolist()):
-        record = {"kind": "train", "step": step, "loss": dna[i], "dna_loss": dna[i], "dna_accuracy": 0.004 * (1 - fall[i])}
+        record = {
+            "kind": "train",
+            "step": step,
+            "loss": dna[i],
+            "dna_loss": dna[i],
+            "dna_accuracy": 0.004 * (1 - fall[i]),
+        }
         if with_states:
             record |= {"loss": (dna[i] + state[i]) / 2, "state_loss": state[i]}
             record |= {"state_accuracy": float(np.clip(0.81 - 0.5 * fall[i] + noise[2, i], 0, 1))}
@@ -94,7 +100,9 @@ def _evaluation(step: int, name: str, fall: float, with_states: bool, worse: flo
     return record
 
 
-def pretrain_run(folder: Path, *, with_states: bool, num_steps: int = 600, finished: bool = True, name: str = "") -> Path:
+def pretrain_run(
+    folder: Path, *, with_states: bool, num_steps: int = 600, finished: bool = True, name: str = ""
+) -> Path:
     recipe = {
         "name": name or folder.name,
         "storage": "runs",
@@ -144,7 +152,9 @@ def regress_run(folder: Path) -> Path:
 
 def corpus_run(folder: Path) -> Path:
     rng = np.random.default_rng(3)
-    composition = {cell: dict(zip(STATES, rng.dirichlet([2, 2, 6, 3, 1, 3, 3, 14]).tolist(), strict=True)) for cell in CELLS}
+    composition = {
+        cell: dict(zip(STATES, rng.dirichlet([2, 2, 6, 3, 1, 3, 3, 14]).tolist(), strict=True)) for cell in CELLS
+    }
     result = {"stage": "corpus", "windows": 7980, "state_composition": composition}
     write_run(folder, "corpus", {"name": folder.name, "seed": 7, "window_bp": 1000, "bin_bp": 200}, result)
     lengths = {"chr1": 4_000_000, "chr2": 3_100_000, "chr3": 2_400_000, "chrM": 16_500}
@@ -174,7 +184,11 @@ def corpus_run(folder: Path) -> Path:
                 bytes=rows * 900,
                 sha256="0" * 64,
             )
-            for view, split, rows in [("windows", "train", 5_380), ("windows", "held_out", 3_980), ("contigs", "train", 56)]
+            for view, split, rows in [
+                ("windows", "train", 5_380),
+                ("windows", "held_out", 3_980),
+                ("contigs", "train", 56),
+            ]
         ),
         windows_dropped={"n_fraction": 112, "blacklist": 31, "no_state": 0},
     )
@@ -187,7 +201,9 @@ def bench_run(folder: Path) -> Path:
         {"name": "tokenise", "peer": "WordLevel", "ratio": 84.2, "target": 70.0, "ok": True, "spread": 1.9},
         {"name": "bigwig", "peer": "stats", "ratio": 51.0, "target": 45.0, "ok": True, "spread": 0.8},
     ]
-    return write_run(folder, "bench", {"name": folder.name}, {"stage": "bench", "results": rows, "machine": {"cores": 2}})
+    return write_run(
+        folder, "bench", {"name": folder.name}, {"stage": "bench", "results": rows, "machine": {"cores": 2}}
+    )
 
 
 def all_runs(root: Path, num_steps: int = 600) -> list[Location]:

@@ -29,7 +29,9 @@ class ToySource:
         x = ((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23)) - 1
         y = x @ TRUE_WEIGHTS + 0.25
         columns = {f"x{i}": pa.array(x[:, i]) for i in range(4)}
-        return pa.table({"position": pa.array(np.asarray(positions)), "item": pa.array(item), "y": pa.array(y), **columns})
+        return pa.table(
+            {"position": pa.array(np.asarray(positions)), "item": pa.array(item), "y": pa.array(y), **columns}
+        )
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ class PromoterIntervals(Config):
     kind: Literal["promoters"] = "promoters"
     genes: str
     """GTF, BED6 or SGD table."""
-    upstream_bp: int = Field(500, ge=0)
+    upstream_bp: int = Field(default=500, ge=0)
     """Bases before the start, seen along the gene's strand."""
-    downstream_bp: int = Field(500, ge=0)
+    downstream_bp: int = Field(default=500, ge=0)
     """Bases from the start on, seen along the gene's strand."""
     feature: str | None = None
     """Type of the rows to take (``ORF`` of an SGD table, ``gene`` of a GTF); the format's usual one where absent."""

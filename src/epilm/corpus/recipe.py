@@ -57,18 +57,18 @@ class CorpusRecipe(Recipe):
     blacklist: str | None = None
     """BED of regions that no window may touch."""
 
-    window_bp: int = Field(1000, ge=1)
+    window_bp: int = Field(default=1000, ge=1)
     """Length of a window."""
-    step_bp: int | None = Field(None, ge=1)
+    step_bp: int | None = Field(default=None, ge=1)
     """Distance between the starts of neighbouring windows; ``window_bp`` (no overlap) where absent."""
-    bin_bp: int = Field(200, ge=1)
+    bin_bp: int = Field(default=200, ge=1)
     """Length of an epigenome bin."""
-    chunk_bp: int = Field(100_000, ge=1)
+    chunk_bp: int = Field(default=100_000, ge=1)
     """Length of a row of the contigs view, a multiple of ``bin_bp``."""
 
-    max_n_fraction: float = Field(0.1, ge=0, le=1)
+    max_n_fraction: float = Field(default=0.1, ge=0, le=1)
     """Windows with a larger share of N are left out and counted."""
-    max_no_state_fraction: float = Field(1.0, ge=0, le=1)
+    max_no_state_fraction: float = Field(default=1.0, ge=0, le=1)
     """Windows with a larger share of (cell, bin) without a state are left out and counted; 1 keeps all."""
 
     held_out_contigs: tuple[str, ...] = ()
@@ -78,9 +78,9 @@ class CorpusRecipe(Recipe):
     held_out_cell_types: tuple[str, ...] = ()
     """Cell types whose states training must not show; they stay in the corpus for evaluation."""
 
-    rows_per_group: int = Field(256, ge=1)
+    rows_per_group: int = Field(default=256, ge=1)
     """Windows of a parquet row group: the unit in which training reads."""
-    groups_per_file: int = Field(64, ge=1)
+    groups_per_file: int = Field(default=64, ge=1)
     """Row groups of a file of the windows view."""
 
     @property

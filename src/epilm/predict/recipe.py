@@ -25,17 +25,17 @@ class EmbedRecipe(Recipe):
     """Cell types to read states of, one row each; all of the corpus where absent. Not for models of DNA alone."""
     pooling: Pooling = "mean"
     """``mean`` over the k-mers of the interval, the state at CLS (``cls``), or every token (``tokens``)."""
-    batch_size: int = Field(64, ge=1)
+    batch_size: int = Field(default=64, ge=1)
     """Windows in a forward pass."""
     dtype: Dtype = "float32"
     """Arithmetic of the model; embeddings are written as float32 in any case."""
-    sequences_per_part: int = Field(4096, ge=1)
+    sequences_per_part: int = Field(default=4096, ge=1)
     """Windows (times cell types) behind an output file: the unit of work, and what a kill can cost at most."""
-    num_workers: int = Field(1, ge=1)
+    num_workers: int = Field(default=1, ge=1)
     """Actors, each with a copy of the model."""
-    cpus_per_worker: int = Field(1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
     """Cores, and threads, of an actor."""
-    gpus_per_worker: float | None = Field(None, ge=0)
+    gpus_per_worker: float | None = Field(default=None, ge=0)
     """GPUs of an actor; 1 where the cluster has any, otherwise 0, where absent."""
 
     def identity(self) -> dict[str, Any]:

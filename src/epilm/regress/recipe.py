@@ -22,7 +22,7 @@ class Transformed(Config):
 
     transform: Literal["none", "log1p", "log2p1", "log10"] = "none"
     """``log1p`` = ln(1 + x), ``log2p1`` = log2(1 + x), ``log10`` = log10(x + pseudocount)."""
-    pseudocount: float | None = Field(None, gt=0)
+    pseudocount: float | None = Field(default=None, gt=0)
     """Added before ``log10``, which needs it; the other transforms have none."""
 
     @model_validator(mode="after")
@@ -99,7 +99,7 @@ class Kmers(Config):
     """Counts of the 4^k k-mers in the interval's DNA, read on the interval's strand; k-mers with N are not counted."""
 
     kind: Literal["kmers"]
-    k: int = Field(6, ge=1, le=7)
+    k: int = Field(default=6, ge=1, le=7)
 
 
 class StateFractions(Config):
@@ -122,30 +122,30 @@ FeatureSet = Annotated[Embeddings | Kmers | StateFractions | Join, Field(discrim
 class Boost(Config):
     """Gradient-boosted trees by xgboost-ray. The number of rounds is chosen on the validation intervals."""
 
-    max_rounds: int = Field(300, ge=1)
+    max_rounds: int = Field(default=300, ge=1)
     """Most boosting rounds; fewer where the validation error stops falling."""
-    early_stopping_rounds: int = Field(20, ge=1)
+    early_stopping_rounds: int = Field(default=20, ge=1)
     """Rounds without a better validation error before training stops; the best round is kept."""
-    learning_rate: float = Field(0.1, gt=0, le=1)
-    max_depth: int = Field(4, ge=1, le=16)
-    min_child_weight: float = Field(5.0, ge=0)
+    learning_rate: float = Field(default=0.1, gt=0, le=1)
+    max_depth: int = Field(default=4, ge=1, le=16)
+    min_child_weight: float = Field(default=5.0, ge=0)
     """Least number of training rows in a leaf."""
-    subsample: float = Field(0.8, gt=0, le=1)
+    subsample: float = Field(default=0.8, gt=0, le=1)
     """Share of the rows that each tree sees."""
-    colsample_bytree: float = Field(0.3, gt=0, le=1)
+    colsample_bytree: float = Field(default=0.3, gt=0, le=1)
     """Share of the features that each tree sees."""
-    reg_lambda: float = Field(1.0, ge=0)
+    reg_lambda: float = Field(default=1.0, ge=0)
     """L2 penalty of the leaves."""
-    max_bin: int = Field(64, ge=2)
+    max_bin: int = Field(default=64, ge=2)
     """Histogram bins a feature; 64 costs nothing on counts and fractions and is four times as fast as 256."""
-    num_actors: int = Field(1, ge=1)
+    num_actors: int = Field(default=1, ge=1)
     """Ray actors that share the rows. On one node one is fastest; more hold what one node cannot."""
-    cpus_per_actor: int = Field(2, ge=1)
-    gpus_per_actor: int = Field(0, ge=0, le=1)
+    cpus_per_actor: int = Field(default=2, ge=1)
+    gpus_per_actor: int = Field(default=0, ge=0, le=1)
     """With 1, trees are built on the GPU (``device=cuda``)."""
-    max_actor_restarts: int = Field(2, ge=0)
+    max_actor_restarts: int = Field(default=2, ge=0)
     """Actors that may die and be started again, from the last checkpoint."""
-    checkpoint_frequency: int = Field(10, ge=1)
+    checkpoint_frequency: int = Field(default=10, ge=1)
     """Rounds between the checkpoints that a restart continues from."""
 
 
@@ -162,18 +162,18 @@ class RegressRecipe(Recipe):
     features: dict[str, FeatureSet] = Field(min_length=1)
     """Label -> feature set. Each is regressed by itself, on the same rows."""
     boost: Boost = Boost()
-    num_seeds: int = Field(1, ge=1, le=100)
+    num_seeds: int = Field(default=1, ge=1, le=100)
     """Boosters a feature set; the scored prediction is their mean, and their spread is reported."""
-    validation_fraction: float = Field(0.15, gt=0, lt=0.9)
+    validation_fraction: float = Field(default=0.15, gt=0, lt=0.9)
     """Share of the training rows on which the number of rounds is chosen."""
-    block_bp: int = Field(100_000, ge=1)
+    block_bp: int = Field(default=100_000, ge=1)
     """Validation is drawn as whole blocks of the genome, so that neighbours do not lie on both sides."""
-    num_bootstrap: int = Field(1000, ge=1)
+    num_bootstrap: int = Field(default=1000, ge=1)
     """Resamples of the intervals behind each interval of confidence."""
-    confidence: float = Field(0.95, gt=0, lt=1)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
     allow_overlap: bool = False
     """Score also where the model behind the embeddings was trained on test contigs. Recorded in the result."""
-    rows_per_part: int = Field(4096, ge=1)
+    rows_per_part: int = Field(default=4096, ge=1)
     """Most rows in one file of features; wide feature sets take fewer, to stay below 64 MB."""
     keep_features: bool = False
     """Keep the feature files; otherwise they are deleted when all is scored."""

@@ -73,7 +73,7 @@ def run_frames(record: RunRecord) -> list[Frame]:
 
 
 def _is_curve(key: str, rows: list[dict[str, Any]]) -> bool:
-    if key in NOT_CURVES or is_count(key) and key not in KNOWN:
+    if key in NOT_CURVES or (is_count(key) and key not in KNOWN):
         return False
     return any(isinstance(row.get(key), int | float) and not isinstance(row.get(key), bool) for row in rows)
 

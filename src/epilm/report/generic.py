@@ -61,7 +61,9 @@ def _table(title: str, value: Any) -> Block | None:
 
 
 def _flat(record: dict[str, Any]) -> bool:
-    return not any(isinstance(value, dict) or (isinstance(value, list) and not _scalars(value)) for value in record.values())
+    return not any(
+        isinstance(value, dict) or (isinstance(value, list) and not _scalars(value)) for value in record.values()
+    )
 
 
 def _scalars(values: list[Any]) -> bool:

@@ -63,28 +63,32 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     regressed = [r for r in records if r.stage == "regress"]
     sets = regression.feature_sets(regressed)
     scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _asset("assets/page.js")}
-    return _environment().get_template("page.html").render(
-        title=title,
-        written=written.strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
-        version=epilm.__version__,
-        records=records,
-        colours=colours,
-        tiles=learning.headline_tiles(trained),
-        panels=regression.panels(sets),
-        feature_sets=sets,
-        tables=learning.final_tables(trained),
-        glance=settings.glance(trained),
-        differences=settings.differences(trained),
-        corpora=[view for record in records if (view := corpora.corpus_view(record))],
-        others=[generic.block(r.name, r.result) for r in records if r.result and r.stage not in LAID_OUT],
-        notes=[note for record in records for note in curves.non_finite_notes(record)],
-        stages=list(stages),
-        data=_script_json({"stages": stages, "colours": colours}),
-        provenance=[(record, settings.provenance(record)) for record in records],
-        scripts=scripts,
-        policy=_policy(scripts),
-        styles=[_asset("vendor/uPlot.min.css"), _asset("assets/page.css")],
-        licence=_asset("vendor/LICENSE.uPlot"),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            title=title,
+            written=written.strftime("%d %B %Y, %H:%M UTC").lstrip("0"),
+            version=epilm.__version__,
+            records=records,
+            colours=colours,
+            tiles=learning.headline_tiles(trained),
+            panels=regression.panels(sets),
+            feature_sets=sets,
+            tables=learning.final_tables(trained),
+            glance=settings.glance(trained),
+            differences=settings.differences(trained),
+            corpora=[view for record in records if (view := corpora.corpus_view(record))],
+            others=[generic.block(r.name, r.result) for r in records if r.result and r.stage not in LAID_OUT],
+            notes=[note for record in records for note in curves.non_finite_notes(record)],
+            stages=list(stages),
+            data=_script_json({"stages": stages, "colours": colours}),
+            provenance=[(record, settings.provenance(record)) for record in records],
+            scripts=scripts,
+            policy=_policy(scripts),
+            styles=[_asset("vendor/uPlot.min.css"), _asset("assets/page.css")],
+            licence=_asset("vendor/LICENSE.uPlot"),
+        )
     )
 
 

@@ -17,7 +17,9 @@ class ThinColumn:
     high: np.ndarray | None
 
 
-def thin(steps: np.ndarray, columns: dict[str, np.ndarray], max_points: int) -> tuple[np.ndarray, dict[str, ThinColumn]]:
+def thin(
+    steps: np.ndarray, columns: dict[str, np.ndarray], max_points: int
+) -> tuple[np.ndarray, dict[str, ThinColumn]]:
     """Reduce records to at most ``max_points`` buckets of equal size (to one record).
 
     Args:

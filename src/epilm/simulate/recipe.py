@@ -26,29 +26,29 @@ class SimulateRecipe(Recipe):
     """Name -> length in bp of every contig."""
     cell_types: tuple[str, ...] = Field(default=("blood", "heart", "liver", "brain"), min_length=1)
     """Names of the cell types; each gets its states, tracks, binding sites and expression."""
-    bin_bp: int = Field(200, ge=50, le=10_000)
+    bin_bp: int = Field(default=200, ge=50, le=10_000)
     """Size of an epigenome bin; states change only at bin borders."""
-    gap_bp: int = Field(2_000, ge=0)
+    gap_bp: int = Field(default=2_000, ge=0)
     """Unknown bases (N, without states or signal) at each contig's start, as at the telomeres of real assemblies."""
-    mean_run_bins: float = Field(2.4, gt=1.0)
+    mean_run_bins: float = Field(default=2.4, gt=1.0)
     """Mean length in bins of a stretch between two random borders of the shared backbone."""
-    cell_specific_share: float = Field(0.65, ge=0.0, le=1.0)
+    cell_specific_share: float = Field(default=0.65, ge=0.0, le=1.0)
     """Share of the loci whose state is drawn for each cell type on its own; the others are alike in all."""
-    composition_strength: float = Field(0.8, ge=0.0, le=1.0)
+    composition_strength: float = Field(default=0.8, ge=0.0, le=1.0)
     """How strongly a locus' class shapes its DNA: 0 = the same Markov chain everywhere, 1 = each class its own."""
-    genes_per_mb: float = Field(280.0, gt=0.0)
+    genes_per_mb: float = Field(default=280.0, gt=0.0)
     """Genes, each with one promoter, per million bases."""
-    num_tfs: int = Field(3, ge=1, le=64)
+    num_tfs: int = Field(default=3, ge=1, le=64)
     """Transcription factors with a motif each."""
-    motif_bp: int = Field(10, ge=6, le=20)
+    motif_bp: int = Field(default=10, ge=6, le=20)
     """Length of a motif."""
     tracks: tuple[str, ...] = ("H3K4me3", "H3K36me3", "H3K27me3")
     """Marks that get a bigWig in each cell type; each is emitted by the states at its own levels."""
-    track_step_bp: int = Field(50, ge=1)
+    track_step_bp: int = Field(default=50, ge=1)
     """Resolution of the bigWigs; divides ``bin_bp``."""
-    track_gap_share: float = Field(0.02, ge=0.0, lt=1.0)
+    track_gap_share: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of the bigWig steps without data."""
-    expression_r: float = Field(0.9, gt=0.0, le=1.0)
+    expression_r: float = Field(default=0.9, gt=0.0, le=1.0)
     """Pearson r between the noiseless and the written expression: the ceiling of any regression."""
 
     @field_validator("cell_types", "tracks")

@@ -12,9 +12,9 @@ from epilm.config import Config
 class TokensConfig(Config):
     """How DNA is cut into k-mers."""
 
-    k: int = Field(7, ge=1, le=8)
+    k: int = Field(default=7, ge=1, le=8)
     """Bases of a token; the vocabulary has 4^k k-mers and 5 specials."""
-    stride: int | None = Field(None, ge=1)
+    stride: int | None = Field(default=None, ge=1)
     """Bases between the starts of neighbouring tokens; k where absent (non-overlapping, as EBERT)."""
 
     @property
@@ -25,11 +25,11 @@ class TokensConfig(Config):
 class DnaMaskConfig(Config):
     """Masked language modelling of k-mers (Devlin et al. 2019, section 3.1)."""
 
-    rate: float = Field(0.15, gt=0, le=0.5)
+    rate: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the k-mers that are masked and scored."""
-    mask_fraction: float = Field(0.8, ge=0, le=1)
+    mask_fraction: float = Field(default=0.8, ge=0, le=1)
     """Share of the masked k-mers shown as [MASK]."""
-    random_fraction: float = Field(0.1, ge=0, le=1)
+    random_fraction: float = Field(default=0.1, ge=0, le=1)
     """Share shown as a random k-mer; the rest is shown unchanged."""
 
     @model_validator(mode="after")
@@ -44,7 +44,7 @@ class DnaMaskConfig(Config):
 class StateMaskConfig(Config):
     """Which states are hidden around the scored one (EBERT, section 3.2)."""
 
-    flank_bp: int = Field(100, ge=0)
+    flank_bp: int = Field(default=100, ge=0)
     """States within this distance of the scored k-mer are hidden too."""
     whole_bin: bool = True
     """Also hide every k-mer of the scored one's bin. The paper's flank alone leaves k-mers of the same 200-bp bin in
@@ -56,13 +56,13 @@ class ModelConfig(Config):
 
     kind: Literal["ebert", "dbert"] = "ebert"
     """``ebert`` reads DNA and states; ``dbert`` DNA alone."""
-    hidden_size: int = Field(768, ge=8)
-    num_layers: int = Field(12, ge=1)
-    num_heads: int = Field(12, ge=1)
-    feed_forward: int | None = Field(None, ge=1)
+    hidden_size: int = Field(default=768, ge=8)
+    num_layers: int = Field(default=12, ge=1)
+    num_heads: int = Field(default=12, ge=1)
+    feed_forward: int | None = Field(default=None, ge=1)
     """Width of the feed-forward layers; 4 x hidden_size where absent."""
-    dropout: float = Field(0.1, ge=0, lt=1)
-    attention_dropout: float | None = Field(None, ge=0, lt=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    attention_dropout: float | None = Field(default=None, ge=0, lt=1)
     """Dropout of attention weights; as ``dropout`` where absent."""
     combine: Literal["sum", "concat"] = "sum"
     """How DNA and state embeddings join: their sum, or side by side through a projection."""
@@ -79,7 +79,7 @@ class ModelConfig(Config):
 class EvalConfig(Config):
     """Evaluation on what training never sees."""
 
-    max_windows: int = Field(4096, ge=1)
+    max_windows: int = Field(default=4096, ge=1)
     """Windows of each evaluation set (the first of the shuffled held-out ones)."""
     seed: int = 0
     """Seed of the evaluation masks: the same masks at every step and for every model."""
@@ -94,7 +94,7 @@ class MaskedEpigenomeConfig(Config):
     tokens: TokensConfig = TokensConfig()
     dna_mask: DnaMaskConfig = DnaMaskConfig()
     state_mask: StateMaskConfig = StateMaskConfig()
-    alpha: float = Field(0.5, ge=0, le=1)
+    alpha: float = Field(default=0.5, ge=0, le=1)
     """Loss = alpha CE(DNA) + (1 - alpha) CE(state)."""
     reverse_complement: bool = False
     """Show each sample as its reverse complement with probability 1/2."""

@@ -16,18 +16,18 @@ from epilm.tasks.recipe import MaskedEpigenomeConfig
 class OptimizerConfig(Config):
     """AdamW; the defaults are EBERT's (section 4.1)."""
 
-    lr: float = Field(6e-5, gt=0)
+    lr: float = Field(default=6e-5, gt=0)
     """Peak learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """What follows the linear warm-up: decay to 0 by a line or a cosine, or none."""
-    warmup_steps: int = Field(0, ge=0)
+    warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up from 0."""
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-6, gt=0)
+    eps: float = Field(default=1e-6, gt=0)
     """Adam's epsilon (EBERT: 1e-4)."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """Decay of matrices; biases, norms and embeddings' norms have none."""
-    clip_norm: float = Field(1.0, ge=0)
+    clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 = no clipping."""
 
 
@@ -38,7 +38,7 @@ class TrainConfig(Config):
     """Optimizer steps."""
     global_batch: int = Field(ge=1)
     """Samples of an optimizer step, over all workers."""
-    micro_batch: int = Field(32, ge=1)
+    micro_batch: int = Field(default=32, ge=1)
     """Most samples in one forward pass on one worker; the largest divisor of the worker's share is used."""
     optimizer: OptimizerConfig = OptimizerConfig()
     bf16: bool = False
@@ -52,21 +52,21 @@ class TrainConfig(Config):
     """Workers, or [min, max] for an elastic run that grows and shrinks with the cluster. Changes nothing in the losses."""
     use_gpu: bool = False
     """One GPU a worker."""
-    cpus_per_worker: float = Field(1, gt=0)
+    cpus_per_worker: float = Field(default=1, gt=0)
     """Logical CPUs that a worker reserves."""
-    threads_per_worker: int | None = Field(None, ge=1)
+    threads_per_worker: int | None = Field(default=None, ge=1)
     """torch's threads of a worker; cpus_per_worker where absent."""
     resources_per_worker: dict[str, float] = {}
     """Further (custom) resources that a worker reserves."""
-    max_failures: int = Field(3, ge=-1)
+    max_failures: int = Field(default=3, ge=-1)
     """Restarts after a lost worker or node; -1 = without limit."""
 
-    eval_every_steps: int | None = Field(None, ge=1)
+    eval_every_steps: int | None = Field(default=None, ge=1)
     """Evaluate every so many steps; at the end always."""
-    checkpoint_every_steps: int | None = Field(None, ge=1)
+    checkpoint_every_steps: int | None = Field(default=None, ge=1)
     """Checkpoint every so many steps; at the end always. Ray registers at most one every few seconds: aim at minutes."""
-    checkpoints_kept: int = Field(2, ge=1)
-    log_every_steps: int = Field(1, ge=1)
+    checkpoints_kept: int = Field(default=2, ge=1)
+    log_every_steps: int = Field(default=1, ge=1)
     """Steps between records in metrics.jsonl."""
 
     @field_validator("num_workers")
