@@ -23,7 +23,7 @@ class Stage:
 
     summary: str
     teaches: str
-    load: Callable[[], tuple[type, Callable[..., Any], Callable[[Any], None] | None]]
+    load: Callable[[], tuple[type, Callable[..., Any], Callable[[Any], Any] | None]]
     """-> (recipe class, run function, check that needs no worker)."""
 
 
@@ -41,7 +41,7 @@ def _corpus() -> tuple[type, Callable[..., Any], None]:
     return CorpusRecipe, build_corpus, None
 
 
-def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], None]]:
+def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     from epilm.train.pretrain import check_pretrain, pretrain
     from epilm.train.recipe import PretrainRecipe
 

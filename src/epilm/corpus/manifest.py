@@ -103,6 +103,22 @@ class CorpusManifest(Config):
         return tuple(c.name for c in self.contigs if c.split == "train")
 
     @property
+    def train_regions(self) -> tuple[tuple[str, int, int], ...]:
+        """(contig, start, end) of every stretch that training windows come from, 0-based half-open."""
+        regions = []
+        for contig in self.contigs:
+            if contig.split != "train":
+                continue
+            start = contig.start_bp
+            for held in sorted((r for r in self.held_out_regions if r.chrom == contig.name), key=lambda r: r.start):
+                if held.start > start:
+                    regions.append((contig.name, start, min(held.start, contig.end_bp)))
+                start = max(start, held.end)
+            if start < contig.end_bp:
+                regions.append((contig.name, start, contig.end_bp))
+        return tuple(regions)
+
+    @property
     def train_cell_types(self) -> tuple[str, ...]:
         return tuple(c for c in self.cell_types if c not in self.held_out_cell_types)
 

@@ -82,7 +82,9 @@ def iterate_steps(iterator: ray.data.DataIterator, plan: BlockPlan, *, prefetch:
         CorpusError: a shard turned out to be corrupt; names it.
     """
     rows = plan.global_batch // plan.num_workers
-    batches = iterator.iter_batches(batch_size=rows, batch_format="pyarrow", prefetch_batches=prefetch, drop_last=False)
+    batches: Any = iterator.iter_batches(
+        batch_size=rows, batch_format="pyarrow", prefetch_batches=prefetch, drop_last=False
+    )
     step = plan.start_step
     try:
         for table in batches:

@@ -286,6 +286,7 @@ class MaskedEpigenomeTask:
         provenance = Provenance(
             assembly=manifest.assembly,
             trained_contigs=manifest.train_contigs,
+            trained_regions=manifest.train_regions,
             trained_cell_types=manifest.train_cell_types if self.uses_states else (),
             corpus_fingerprint=manifest.fingerprint(),
             window_bp=manifest.window_bp,

@@ -49,9 +49,14 @@ class Task(Protocol):
     loss and their weights; other sums are metrics alone.
     """
 
-    seed: int
-    sum_counts: Mapping[str, str]
-    loss_weights: Mapping[str, float]
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def sum_counts(self) -> Mapping[str, str]: ...
+
+    @property
+    def loss_weights(self) -> Mapping[str, float]: ...
 
     def check(self) -> None:
         """Refuse bad input; runs on the driver before any worker starts.
@@ -67,7 +72,7 @@ class Task(Protocol):
 
     def train_source(self) -> SampleSource: ...
 
-    def eval_sets(self) -> dict[str, EvalSet]: ...
+    def eval_sets(self) -> Mapping[str, EvalSet]: ...
 
     def build_model(self) -> nn.Module:
         """A new model; its random weights come from torch's global generator, which the caller seeds."""

@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Board:
-    """Holds the latest record and the first fatal error."""
+    """Holds the latest records and the first fatal error."""
 
     def __init__(self) -> None:
-        self._record: dict[str, Any] | None = None
+        self._records: deque[dict[str, Any]] = deque(maxlen=256)
+        self._posted = 0
         self._fatal: tuple[str, str] | None = None
 
     def post(self, record: dict[str, Any]) -> None:
-        self._record = record
+        self._records.append(record)
+        self._posted += 1
 
-    def latest(self) -> dict[str, Any] | None:
-        return self._record
+    def since(self, seen: int) -> tuple[int, list[dict[str, Any]]]:
+        """How many records were posted in all, and those after the first ``seen`` that are still held."""
+        fresh = min(self._posted - seen, len(self._records)) if seen <= self._posted else len(self._records)
+        return self._posted, list(self._records)[len(self._records) - fresh :]
 
     def fail(self, kind: str, message: str) -> None:
         self._fatal = self._fatal or (kind, message)
@@ -31,7 +37,7 @@ class Board:
 
 
 class Watch:
-    """Polls a board from a thread of the driver and passes each new record on."""
+    """Polls a board from a thread of the driver and passes the new records on."""
 
     def __init__(self, board: Any, show: Callable[[dict[str, Any]], None], *, every_s: float = 1.0) -> None:
         self._board, self._show, self._every_s = board, show, every_s
@@ -47,12 +53,19 @@ class Watch:
         self._thread.join(timeout=10)
 
     def _poll(self) -> None:
-        last = None
-        while not self._done.wait(self._every_s):
+        seen, ended = 0, False
+        while not ended:
+            ended = self._done.wait(self._every_s)  # once more after the end: the last records are the evaluation's
             try:
-                record = ray.get(self._board.latest.remote(), timeout=10)
-            except (ray.exceptions.RayError, RuntimeError):
+                posted: tuple[int, list[dict[str, Any]]] = ray.get(self._board.since.remote(seen), timeout=10)
+            except (RayError, RuntimeError):
                 continue  # the board restarts with its node
-            if record is not None and record != last:
-                last = record
+            seen, fresh = posted
+            for record in _worth_showing(fresh):
                 self._show(record)
+
+
+def _worth_showing(records: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """All but the training steps that another one follows."""
+    last = max((i for i, record in enumerate(records) if record["kind"] == "train"), default=-1)
+    return [record for i, record in enumerate(records) if record["kind"] != "train" or i == last]

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
 from torch import Tensor
@@ -142,9 +141,6 @@ def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
     """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    meta = read_meta(folder)
-    if meta.zero_stage == 0:
-        state = torch.load(Path(folder, _TAG, "mp_rank_00_model_states.pt"), map_location="cpu", weights_only=False)
-        return {name: value.float() for name, value in state["module"].items()}
     with _quiet():
-        return get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)
+        weights = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)
+    return {name: weight.float() for name, weight in (weights or {}).items()}

@@ -128,7 +128,7 @@ class _Worker:
             iterators = None
             if self.rank == 0:
                 iterators = segment_dataset(source, segment).streaming_split(self.num_workers, equal=True)
-            iterators = broadcast_from_rank_zero(iterators)
+            iterators: Any = broadcast_from_rank_zero(iterators)
             yield from iterate_steps(iterators[self.rank], segment)
 
     def _train_step(self, table: pa.Table) -> tuple[StepTotals, float]:

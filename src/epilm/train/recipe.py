@@ -43,7 +43,7 @@ class TrainConfig(Config):
     optimizer: OptimizerConfig = OptimizerConfig()
     bf16: bool = False
     """Train in bfloat16 with gradients accumulated in fp32."""
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    zero_stage: Literal[1, 2, 3] = 1
     """DeepSpeed ZeRO stage. 1 suits nearly all: 2 communicates in every micro-step, 3 only past one GPU's memory."""
     compile: bool = False
     """Compile the model (`engine.compile()`)."""
