@@ -100,7 +100,8 @@ def _first_row(data: bytes) -> list[str]:
 
 def _gene_format(data: bytes) -> str:
     row = _first_row(data)
-    if len(row) == 9 and row[3].isdecimal() and row[4].isdecimal():
+    is_bed = len(row) > 2 and row[1].isdecimal() and row[2].isdecimal()  # BED9 may have numbers as names and scores
+    if len(row) == 9 and row[3].isdecimal() and row[4].isdecimal() and not is_bed:
         return "GTF"
     if len(row) >= 12 and _SGD_ID.match(row[0]):
         return "SGD"
@@ -119,22 +120,28 @@ def _genes_of_gtf(path: str | Path, data: bytes, feature: str | None) -> pd.Data
     if wanted is not None:
         if wanted not in kinds:
             raise GenomeError(f"{path} has no feature {wanted!r}. It has: {', '.join(sorted(kinds)[:12])}.")
-        table = table.filter(pc.equal(table["feature"], wanted))
-    gene_id = pc.struct_field(pc.extract_regex(table["attributes"], r'gene_id "(?P<value>[^"]*)"'), "value")
-    gene_name = pc.struct_field(pc.extract_regex(table["attributes"], r'gene_name "(?P<value>[^"]*)"'), "value")
-    if gene_id.null_count:
-        example = table["attributes"][pc.index(pc.is_null(gene_id), True).as_py()].as_py()
+        table = table.filter(pc.call_function("equal", [table["feature"], pa.scalar(wanted)]))
+    gene_id, gene_name = (_attribute(table["attributes"], key) for key in ("gene_id", "gene_name"))
+    if gene_id.isna().any():
+        example = table["attributes"][int(gene_id.isna().to_numpy().argmax())].as_py()
         raise GenomeError(f'{path}: a row has no gene_id "...": {example[:80]!r}. GTF is needed; GFF3 is not read.')
     genes = table.select(["chrom", "start", "end", "strand"]).to_pandas()
     genes["start"] -= 1  # GTF is one-based and inclusive
-    genes.insert(0, "gene_id", gene_id.to_pandas())
-    genes.insert(1, "gene_name", gene_name.to_pandas().fillna(""))
+    genes.insert(0, "gene_id", gene_id)
+    genes.insert(1, "gene_name", gene_name.fillna(""))
     if wanted == "gene":
         return genes
     # the rows of a gene on one strand of one contig; a gene in two places stays twice, and is refused as a duplicate
     extent = {"gene_name": "first", "start": "min", "end": "max"}
     joined = genes.groupby(["gene_id", "chrom", "strand"], sort=False, as_index=False).agg(extent)
     return joined[list(genes.columns)]
+
+
+def _attribute(attributes: pa.ChunkedArray, key: str) -> pd.Series:
+    """The value of ``key "value";`` in every row; null where it is absent."""
+    options = pc.ExtractRegexOptions(rf'(?:^|[; ]){key} "(?P<value>[^"]*)"')
+    found = pc.call_function("extract_regex", [attributes], options)
+    return pc.call_function("struct_field", [found], pc.StructFieldOptions([0])).to_pandas()
 
 
 def _genes_of_sgd(path: str | Path, data: bytes, feature: str) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from epilm.genome import files
 Statistic = Literal["mean", "max", "min"]
 NanPolicy = Literal["keep", "zero"]
 _BLOCK_BP = 1 << 22  # bases in memory at a time (16 MB of float32)
-_HEADER_BYTES = 64
+_HEADER_BYTES, _ZOOM_BYTES = 64, 24
 
 
 @contextmanager
@@ -42,15 +42,20 @@ def open_big(path: str | Path, kind: Literal["bigWig", "bigBed"]) -> Iterator[An
 
 
 def _check_whole(path: Path) -> None:
-    """The index lies behind the data: a file that ends before its index was cut off."""
+    """The index lies behind the data, and the zoom levels behind it: a file that ends before them was cut off."""
     size = path.stat().st_size
     with open(path, "rb") as stream:
         head = stream.read(_HEADER_BYTES)
-    if len(head) == _HEADER_BYTES:
-        order = "<" if head[0] in (0x26, 0xEB) else ">"
-        offsets = struct.unpack_from(f"{order}3Q", head, 8)  # contig list, data, index
-        if max(offsets) < size:
-            return
+        if len(head) == _HEADER_BYTES:
+            order = "<" if head[0] in (0x26, 0xEB) else ">"
+            zooms = struct.unpack_from(f"{order}H", head, 6)[0]
+            offsets = list(struct.unpack_from(f"{order}3Q", head, 8))  # contig list, data, index
+            levels = stream.read(_ZOOM_BYTES * zooms)
+            if len(levels) == _ZOOM_BYTES * zooms:
+                for at in range(0, len(levels), _ZOOM_BYTES):
+                    offsets += struct.unpack_from(f"{order}2Q", levels, at + 8)  # the level's data and index
+                if max(offsets) < size:
+                    return
     raise GenomeError(f"{path} is truncated: its {size:,} bytes end before its index. Get it again.")
 
 

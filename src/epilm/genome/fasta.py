@@ -9,7 +9,7 @@ from __future__ import annotations
 import mmap
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,11 @@ from epilm.genome import files
 from epilm.genome.contigs import Contig
 from epilm.genome.dna import encode_into
 
-_REGION = re.compile(r"^(?P<name>.+?):(?P<start>[\d,]+)-(?P<end>[\d,]+)(?:\([+.]\))?$")
+_REGION = re.compile(r"^(?P<name>.+?):(?P<start>[\d,]+)-(?P<end>[\d,]+)(?:\((?P<strand>[+.-])\))?$")
+_UCSC_RANGE = re.compile(r"\srange=(?P<region>\S+:[\d,]+-[\d,]+)\b(?:.*\sstrand=(?P<strand>[+-]))?")
+_ENSEMBL_PLACE = re.compile(
+    r"^(?:chromosome|primary_assembly):[^:]+:(?P<name>[^:]+):(?P<start>\d+):(?P<end>\d+):(?P<strand>-?1)$"
+)
 _NEWLINE, _RETURN, _BLANK = 10, 13, 32
 
 
@@ -40,23 +44,30 @@ def region_of(header: str, length_bp: int, source: str) -> Contig:
     """The contig that a header names: ``chrI``, ``1 dna:chromosome``, ``22:20000001-21000000``.
 
     A region in the header is 1-based and inclusive (samtools faidx) or 0-based and half-open (bedtools getfasta); the
-    number of bases tells which.
+    number of bases tells which. UCSC's ``hg19_dna range=chr22:20000001-21000000`` and Ensembl's
+    ``chromosome:GRCh37:22:20000001:21000000:1`` are 1-based.
 
     Raises:
-        GenomeError: a region whose length is not the sequence's.
+        GenomeError: a region whose length is not the sequence's, or one of the reverse strand.
     """
     name = header.split()[0] if header.split() else ""
     if not name:
         raise GenomeError(f"{source}: a sequence has no name (a header line is '>' alone). Give every sequence a name.")
-    match = _REGION.match(name)
+    ucsc = _UCSC_RANGE.search(header)
+    match = _REGION.match(ucsc["region"] if ucsc else name) or _ENSEMBL_PLACE.match(name)
     if match is None:
         return Contig(name, length_bp, 0, length_bp)
+    if (ucsc or match)["strand"] in ("-", "-1"):
+        raise GenomeError(
+            f"{source}: the header >{header[:80]} is of the reverse strand, whose positions run backwards. "
+            "Get the forward strand of the region."
+        )
     start, end = (int(match[key].replace(",", "")) for key in ("start", "end"))
     if length_bp == end - start + 1 and start > 0:
         start -= 1
     elif length_bp != end - start:
         raise GenomeError(
-            f"{source}: the header >{name} tells of {end - start + 1:,} bp, but {length_bp:,} bp follow. "
+            f"{source}: the header >{header[:80]} tells of {end - start + 1:,} bp, but {length_bp:,} bp follow. "
             "The file is truncated or was edited; get it again, or rename the header."
         )
     return Contig(match["name"], None, start, end)
@@ -98,13 +109,15 @@ def _measure(codes: np.ndarray, header: str, offset: int, stop: int, newline: in
     first = next(
         (i + int(np.argmax(b)) for i in range(0, body.size, step) if (b := body[i : i + step] == newline).any()), -1
     )
-    if first < 0:
+    found = sum(int(np.count_nonzero(body[i : i + step] <= _BLANK)) for i in range(0, body.size, step))
+    if first < 0 and not found:
         return FastaRecord(header, offset, body.size, body.size, body.size, body.size + 1)
     line_bytes = first + 1
-    line_bp = first - 1 if first and body[first - 1] == _RETURN else first
-    breaks = -(-body.size // line_bytes) - 1
-    found = sum(int(np.count_nonzero(body[i : i + step] <= _BLANK)) for i in range(0, body.size, step))
-    even = found == breaks * (line_bytes - line_bp) and bool((body[first::line_bytes] == newline).all())
+    line_bp = first - 1 if first > 0 and body[first - 1] == _RETURN else first
+    breaks = -(-body.size // line_bytes) - 1 if first > 0 else -1
+    even = found == breaks * (line_bytes - line_bp) and all(
+        bool((body[column::line_bytes][:breaks] <= _BLANK).all()) for column in range(line_bp, line_bytes)
+    )
     if not even:
         return FastaRecord(header, offset, body.size, int(body.size - found), 0, 0)
     return FastaRecord(header, offset, body.size, body.size - found, line_bp, line_bytes)
@@ -193,12 +206,8 @@ class PlainFasta(FastaFile):
         self.path = path
         self._map: mmap.mmap | None = None
         records = read_fai(path)
-        if records is None:
-            records = index_fasta(self._buffer(), str(path))
-        else:
-            self._check_index(records)
-        self.records = records
-        self.contigs = [region_of(record.header, record.length_bp, str(path)) for record in records]
+        self.records = index_fasta(self._buffer(), str(path)) if records is None else self._with_headers(records)
+        self.contigs = [region_of(record.header, record.length_bp, str(path)) for record in self.records]
 
     def _text(self, index: int) -> mmap.mmap:
         return self._buffer()
@@ -209,26 +218,33 @@ class PlainFasta(FastaFile):
                 self._map = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
         return self._map
 
-    def _check_index(self, records: list[FastaRecord]) -> None:
-        """The header before each record must have its name, and the next header or the end must follow it."""
-        buffer = self._buffer()
-        last = b""
+    def _with_headers(self, records: list[FastaRecord]) -> list[FastaRecord]:
+        """The index's records, checked against the file, with the whole header lines (an index keeps the first word).
+
+        The header before each record must have its name, its first line must break where the index says, and the next
+        header or the end must follow.
+        """
+        buffer, complete = self._buffer(), []
         for record in records:
-            header = buffer.rfind(b">", 0, record.offset)
+            begin = buffer.rfind(b">", 0, record.offset)
+            header = buffer[begin + 1 : record.offset].decode("utf-8", "replace").strip() if begin >= 0 else ""
             stop = record.offset + record.bytes
-            named = buffer[header + 1 : record.offset].split(None, 1) if header >= 0 else []
-            after = buffer[stop : stop + 3].lstrip(b"\r\n")
-            ends = stop <= len(buffer) and (after[:1] == b">" or stop + 3 > len(buffer))
-            if not named or named[0] != record.header.encode() or not ends or after[:1] not in (b">", b""):
+            line_end = record.offset + record.line_bp
+            line_break = buffer[line_end : line_end + record.line_bytes - record.line_bp]
+            follows = buffer[stop : stop + 3].lstrip(b"\r\n")[:1]
+            broken = record.length_bp > record.line_bp and line_break.strip(b"\r\n")
+            if header.split()[:1] != [record.header] or stop > len(buffer) or broken or follows not in (b">", b""):
                 raise GenomeError(
                     f"{self.path}.fai does not fit {self.path} at {record.header!r}: one of them is truncated or of "
                     "another version. Delete the .fai if the FASTA is right (it is not needed), or get both again."
                 )
-            last = buffer[stop:]
-        if last.strip():
+            complete.append(replace(record, header=header))
+        last = max((record.offset + record.bytes for record in records), default=0)
+        if buffer[last:].strip():
             raise GenomeError(
                 f"{self.path}.fai ends before {self.path} does. Delete the .fai (it is not needed), or get both again."
             )
+        return complete
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_map": None}

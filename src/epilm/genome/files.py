@@ -28,6 +28,8 @@ _BGZIP_END = bytes.fromhex("1f8b08040000000000ff0600424302001b000300000000000000
 _SUFFIXES = {
     ".2bit": "2bit", ".bw": "bigWig", ".bigwig": "bigWig", ".bb": "bigBed", ".bigbed": "bigBed",
     ".gz": "gzip", ".bgz": "gzip", ".xz": "xz",
+    ".fa": "text", ".fasta": "text", ".fna": "text", ".fai": "text", ".bed": "text", ".gtf": "text", ".state": "text",
+    ".sizes": "text",
 }  # fmt: skip
 _HEADER = re.compile(rb"(?:(?:#|track|browser)[^\n]*\n|[ \t]*\n)+")
 
@@ -66,7 +68,7 @@ def content_kind(path: str | Path) -> str:
     if claimed is not None and claimed != kind:
         raise GenomeError(
             f"{path} is named like a {claimed} file, but its content is {kind} ({head[:24]!r}). "
-            "Rename it for what it is, or get the right file."
+            f"Rename it for what it is{', e.g. with .gz behind' if kind == 'gzip' else ''}, or get the right file."
         )
     return kind
 
@@ -97,7 +99,8 @@ def read_text(path: str | Path) -> bytes:
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise truncated(path, error) from error
     if kind not in ("gzip", "xz", "text") or b"\0" in data[:4096]:
-        raise GenomeError(f"{path} is not a text file, its content is {kind}. Give the text form of the file.")
+        inside = f"{kind} of binary data" if kind in ("gzip", "xz") else kind
+        raise GenomeError(f"{path} is not a text file, its content is {inside}. Give the text form of the file.")
     if not data.strip():
         raise GenomeError(f"{path} holds nothing but white space. Get it again.")
     if b"\r" in data:

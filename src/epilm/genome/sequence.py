@@ -72,8 +72,7 @@ def open_sequence(paths: str | Path | Sequence[str | Path]) -> SequenceSource:
 
 def _open_one(path: Path) -> PlainFasta | GzipFasta | TwoBit:
     kind = files.content_kind(path)
-    looks_like_fasta = path.suffix.lower() in (".fa", ".fasta", ".fna")
-    if kind == "2bit" and not looks_like_fasta:
+    if kind == "2bit":
         return TwoBit(path)
     if kind == "gzip":
         return GzipFasta(path)
@@ -93,7 +92,10 @@ def read_sizes(path: str | Path) -> dict[str, int]:
     table = files.read_columns(path, [("name", pa.string()), ("length", pa.int64())], what="contig sizes")
     if table.num_columns < 2:
         raise GenomeError(f"{path} is not a table of contig sizes: it has one column; name and length are needed.")
-    names = table["name"].to_pylist()
-    if len(set(names)) != len(names):
+    sizes = dict(zip(table["name"].to_pylist(), table["length"].to_pylist(), strict=True))
+    if len(sizes) != table.num_rows:
         raise GenomeError(f"{path} names a contig twice. Keep one length for each contig.")
-    return dict(zip(names, table["length"].to_pylist(), strict=True))
+    empty = next((name for name, length_bp in sizes.items() if length_bp <= 0), None)
+    if empty is not None:
+        raise GenomeError(f"{path}: contig {empty!r} has {sizes[empty]} bp; a length is at least 1. Get it again.")
+    return sizes

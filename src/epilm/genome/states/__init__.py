@@ -62,21 +62,20 @@ def open_states(
         return LevelSource(config, reference=reference, train_contigs=train_contigs, bin_bp=bin_bp, required=required)
     tables: dict[str, list[CellTable]]
     notes: list[str] = []
-    squeeze, padding_bp = False, bin_bp
+    squeeze = isinstance(config, BigBedStates)
     if isinstance(config, SegmentStates):
         tables = {cell: [read_segments(path)] for cell, path in config.files.items()}
     elif isinstance(config, BigBedStates):
-        tables, squeeze = {cell: [read_bigbed(path)] for cell, path in config.files.items()}, True
+        tables = {cell: [read_bigbed(path)] for cell, path in config.files.items()}
     elif isinstance(config, LineStates):
         tables = {cell: read_lines(given, config.bin_bp) for cell, given in config.files.items()}
-        padding_bp = max(bin_bp, config.bin_bp)
     else:
         tables, notes = _read_ideas_files(config)
     source = assemble(
         tables,
         reference=reference,
         state_names=config.state_names,
-        padding_bp=padding_bp,
+        bin_bp=bin_bp,
         squeeze=squeeze,
         required=required,
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from epilm.config import Config
 
@@ -91,6 +91,15 @@ class TrackLevelStates(Config):
                     f"{cell} has the tracks {sorted(mine)}, another cell has {sorted(first)}; give each the same"
                 )
         return tracks
+
+    @model_validator(mode="after")
+    def _a_name_a_level(self) -> Self:
+        if len(self.levels) != len(self.quantiles) + 1 or len(set(self.levels)) != len(self.levels):
+            raise ValueError(
+                f"level_names={list(self.levels)}: {len(self.quantiles)} quantiles make {len(self.quantiles) + 1} levels, "
+                "and each needs a name of its own"
+            )
+        return self
 
     @property
     def levels(self) -> tuple[str, ...]:

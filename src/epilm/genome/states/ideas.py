@@ -50,16 +50,17 @@ def read_ideas(path: str, wanted: Sequence[str] | None) -> tuple[dict[str, CellT
     start, end = table["start"].to_numpy(), table["end"].to_numpy()
     order = np.lexsort((start, contig))
     contig, start, end = contig[order], start[order], end[order]
+    bin_bp = max(int(np.median(end - start)), 1)
     end, note = squeeze_overlaps(contig, start, end, names, squeeze=True, source=path)
     result = {}
     for cell in wanted or cells:
         state = table[f"cell {cell}"].to_numpy()[order]
-        result[cell] = _runs(path, names, contig, start, end, state)
+        result[cell] = _runs(path, names, contig, start, end, state, bin_bp)
     return result, note
 
 
 def _runs(
-    path: str, names: list[str], contig: np.ndarray, start: np.ndarray, end: np.ndarray, state: np.ndarray
+    path: str, names: list[str], contig: np.ndarray, start: np.ndarray, end: np.ndarray, state: np.ndarray, bin_bp: int
 ) -> CellTable:
     """Join neighbouring windows of one state."""
     values, codes = np.unique(state, return_inverse=True)
@@ -73,4 +74,5 @@ def _runs(
         start=start[first],
         end=end[last - 1],
         label=codes[first],
+        bin_bp=bin_bp,
     )

@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from epilm.errors import GenomeError
 from epilm.genome import files
+from epilm.genome.contigs import match_contigs
 from epilm.genome.states.binning import run_lengths
 from epilm.genome.states.segments import dictionary_of
 from epilm.genome.states.source import CellTable
@@ -33,21 +34,14 @@ def _paths(given: str | Sequence[str] | Mapping[str, str]) -> Iterator[tuple[str
 
 
 def _read_one(path: str, contig: str | None, bin_bp: int) -> CellTable:
-    data = files.read_text(path)
-    line, _, rest = data.partition(b"\n")
-    fields = line.decode("utf-8", "replace").split()
-    if len(fields) == 2:
-        if contig is not None and contig != fields[1]:
-            raise GenomeError(f"{path} is of contig {fields[1]!r} by its header, but was given as {contig!r}.")
-        contig, data = fields[1], rest
-        line, _, rest = data.partition(b"\n")
-    if line.lower().startswith(b"maxstate"):
-        data = rest
-    if contig is None:
-        raise GenomeError(
-            f"{path} does not name its contig: its first line is {line[:40]!r}, not 'CELL<tab>CONTIG'. "
-            "Give it in the recipe, as files: {CELL: {CONTIG: PATH}}."
-        )
+    contig, data = _without_header(path, contig, files.read_text(path).rstrip(b"\n") + b"\n")
+    states = data[:-1].split(b"\n") if b" " in data or b"\t" in data or b"\n\n" in data else []
+    for row, state in enumerate(states):  # only where something is amiss: a line is a bin, none may be passed over
+        if len(state.split()) != 1:
+            raise GenomeError(
+                f"{path}: row {row + 1} of the states is {state[:60]!r}; one state is expected on every line. "
+                "Segments with coordinates are kind: segments."
+            )
     column = files.read_columns(
         path, [("state", pa.dictionary(pa.int32(), pa.string()))], what="state-per-line", data=data
     )
@@ -61,4 +55,33 @@ def _read_one(path: str, contig: str | None, bin_bp: int) -> CellTable:
         start=first * bin_bp,
         end=last * bin_bp,
         label=codes[first],
+        bin_bp=bin_bp,
     )
+
+
+def _without_header(path: str, contig: str | None, data: bytes) -> tuple[str, bytes]:
+    """The contig, and the text after the lines ``CELL<TAB>chr1`` and ``MaxState E`` where the file has them."""
+    line, _, rest = data.partition(b"\n")
+    text = line.decode("utf-8", "replace").strip()
+    fields = text.split("\t") if "\t" in text else text.split()  # a cell's name may hold blanks
+    if len(fields) == 2:
+        named = fields[1].strip()
+        if contig is not None and not _is_alias(contig, named):
+            raise GenomeError(f"{path} is of contig {named!r} by its header, but was given as {contig!r}.")
+        contig, data = named, rest
+        line, _, rest = data.partition(b"\n")
+    if line.lower().startswith(b"maxstate"):
+        data = rest
+    if contig is None:
+        raise GenomeError(
+            f"{path} does not name its contig: its first line is {line[:40]!r}, not 'CELL<tab>CONTIG'. "
+            "Give it in the recipe, as files: {CELL: {CONTIG: PATH}}."
+        )
+    return contig, data
+
+
+def _is_alias(name: str, other: str) -> bool:
+    try:
+        return bool(match_contigs({name: None}, {other: None}, source=""))
+    except GenomeError:
+        return False

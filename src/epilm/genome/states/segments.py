@@ -9,6 +9,7 @@ from epilm.errors import GenomeError
 from epilm.genome import files
 from epilm.genome.states.source import CellTable
 
+_MAX_BIN_BP = 1000  # more in common is chance: few segments
 _NAMES = pa.dictionary(pa.int32(), pa.string())
 
 
@@ -22,15 +23,18 @@ def read_segments(path: str) -> CellTable:
     table = files.read_columns(path, columns, what="segment BED (contig, start, end, state)")
     if table.num_columns < 4:
         raise GenomeError(f"{path} has {table.num_columns} columns; the state label is expected in column 4.")
+    start = table["start"].to_numpy()
+    grid_bp = int(np.gcd.reduce(start))  # ChromHMM's segments begin on the grid of its bins
     chrom, label = (dictionary_of(table[name]) for name in ("chrom", "label"))
     return CellTable(
         path=path,
         contigs=chrom[0],
         labels=label[0],
         contig=chrom[1],
-        start=table["start"].to_numpy(),
+        start=start,
         end=table["end"].to_numpy(),
         label=label[1],
+        bin_bp=grid_bp if 0 < grid_bp <= _MAX_BIN_BP else 1,
     )
 
 

@@ -87,6 +87,8 @@ class CellTable:
     label: np.ndarray  # int [n]
     lengths: dict[str, int | None] = field(default_factory=dict)
     """Contig lengths where the format holds them (bigBed)."""
+    bin_bp: int = 1
+    """Width of the file's own bins; the last one may be padded past the contig's end."""
 
 
 def natural_key(label: str) -> tuple[tuple[int, int, str], ...]:
@@ -124,7 +126,7 @@ def assemble(
     *,
     reference: Mapping[str, Contig],
     state_names: Sequence[str] | None,
-    padding_bp: int,
+    bin_bp: int,
     squeeze: bool = False,
     required: Collection[str] = (),
 ) -> SegmentSource:
@@ -132,7 +134,7 @@ def assemble(
 
     Args:
         tables: cell type -> what was read of it.
-        padding_bp: a segment may reach past the contig's end by less than this (a padded last bin).
+        bin_bp: the corpus's bin; a segment may reach past the contig's end by less than this or than the file's own bin.
         squeeze: see :func:`squeeze_overlaps`.
         required: contigs that every cell must have.
 
@@ -151,6 +153,7 @@ def assemble(
         source = ", ".join(table.path for table in cell_tables)
         rows = _in_reference(cell_tables, reference, names, contig_names, cell=cell, required=required)
         rows = rows[:, np.lexsort((rows[1], rows[0]))]
+        padding_bp = max(bin_bp, *(table.bin_bp for table in cell_tables))
         _check_reach(rows, reference, padding_bp=padding_bp, source=source)
         rows[2], note = squeeze_overlaps(rows[0], rows[1], rows[2], list(reference), squeeze=squeeze, source=source)
         notes += [note] if note else []
