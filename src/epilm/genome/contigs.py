@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from epilm.errors import GenomeError
 
 _CHR = re.compile(r"^(chromosome|chrom|chr)[_ -]?(?=.)", re.IGNORECASE)
+_PLASTID = {"c", "pt", "pltd", "chloroplast", "plastid"}
 _MITO = {"m", "mt", "mito", "mitochondrion", "mitochondrial", "mtdna", "mitochondria"}
 _ROMAN = re.compile(r"^(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})$")
 _ROMAN_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
@@ -63,12 +64,15 @@ def match_contigs(
     lookup = _Lookup(reference, other)
     matches: dict[str, str] = {}
     partner: dict[str, str] = {}
-    for name in sorted(other, key=lambda n: n not in reference):  # exact names first: they always win
-        found = lookup.find(name)
-        if found is None:
-            continue
+    found_for = {name: found for name in other if (found := lookup.find(name, other[name])) is not None}
+
+    def rank(name: str) -> tuple[bool, bool]:  # exact names win, then those of the same length
+        return name not in reference, other[name] != reference[found_for[name]]
+
+    for name in sorted(found_for, key=rank):
+        found = found_for[name]
         if found in partner:
-            if name not in reference and partner[found] in reference:
+            if rank(partner[found]) < rank(name):
                 continue
             raise GenomeError(
                 f"{source}: contigs {partner[found]!r} and {name!r} both mean {found!r} of the sequence. "
@@ -125,13 +129,9 @@ def roman_to_int(text: str) -> int | None:
 
 
 def _bare(name: str) -> str:
-    """``chrII``, ``ChrII`` -> ``ii``; every name of the mitochondrion -> ``m``."""
+    """``chrII``, ``ChrII`` -> ``ii``; every name of the mitochondrion -> ``m``, of the chloroplast -> ``c``."""
     bare = _CHR.sub("", name.strip()).lower()
-    return "m" if bare in _MITO else bare
-
-
-def _number(bare: str) -> int | None:
-    return int(bare) if bare.isdecimal() else roman_to_int(bare)
+    return "m" if bare in _MITO else "c" if bare in _PLASTID else bare
 
 
 def _counts_in_roman(bares: Iterable[str]) -> bool:
@@ -140,36 +140,41 @@ def _counts_in_roman(bares: Iterable[str]) -> bool:
 
 
 class _Lookup:
-    """Finds the reference's contig for a name: exact, then bare, then by number."""
+    """Finds the reference's contig for a name: exact, then bare, then by number; of several the one of that length."""
 
     def __init__(self, reference: Mapping[str, int | None], other: Mapping[str, int | None]) -> None:
-        self._exact = set(reference)
-        self._by_bare: dict[str, str] = {}
-        self._by_number: dict[int, str] = {}
-        bares = {name: _bare(name) for name in reference}
-        for name, bare in bares.items():
-            self._by_bare.setdefault(bare, name)
-        roman = _counts_in_roman(bares.values())
+        self._reference = reference
+        self._by_bare: dict[str, list[str]] = {}
+        self._by_number: dict[int, list[str]] = {}
+        for name in reference:
+            self._by_bare.setdefault(_bare(name), []).append(name)
+        roman = _counts_in_roman(self._by_bare)
         self._numerals = roman or _counts_in_roman(map(_bare, other))
-        for bare, name in self._by_bare.items():
-            number = _number(bare) if self._numerals else (int(bare) if bare.isdecimal() else None)
+        for bare, names in self._by_bare.items():
+            number = self._number(bare)
             if number is not None:
-                self._by_number.setdefault(number, name)
+                self._by_number.setdefault(number, []).extend(names)
         last = max(self._by_number, default=0)
         self._is_yeast = last <= _YEAST_CHROMOSOMES and (roman or last == _YEAST_CHROMOSOMES)
 
-    def find(self, name: str) -> str | None:
-        if name in self._exact:
+    def find(self, name: str, length_bp: int | None) -> str | None:
+        if name in self._reference:
             return name
         bare = _bare(name)
-        if bare in self._by_bare:
-            return self._by_bare[bare]
-        number = _number(bare) if self._numerals else (int(bare) if bare.isdecimal() else None)
-        if number in self._by_number:
-            return self._by_number[number]
-        if number == _YEAST_CHROMOSOMES + 1 and self._is_yeast:
-            return self._by_bare.get("m")
-        return None
+        number = self._number(bare)
+        names = self._by_bare.get(bare) or (self._by_number.get(number) if number is not None else None)
+        if not names and number == _YEAST_CHROMOSOMES + 1 and self._is_yeast:
+            names = self._by_bare.get("m")
+        if not names and bare == "m" and self._numerals and max(self._by_number, default=0) == _YEAST_CHROMOSOMES + 1:
+            names = self._by_number[_YEAST_CHROMOSOMES + 1]
+        if not names:
+            return None
+        return next((n for n in names if length_bp is not None and self._reference[n] == length_bp), names[0])
+
+    def _number(self, bare: str) -> int | None:
+        if bare.isdecimal():
+            return int(bare)
+        return roman_to_int(bare) if self._numerals else None
 
 
 def _check_length(ours: int | None, theirs: int | None, *, name: str, found: str, source: str) -> None:
