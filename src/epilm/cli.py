@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
+import re
 import sys
 import textwrap
 import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import epilm
 from epilm.errors import EpilmError
@@ -111,6 +113,7 @@ def _quieten() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     warnings.filterwarnings("ignore", category=DeprecationWarning)
     logging.getLogger("ray").setLevel(logging.WARNING)
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a bar for each file of a model, of one shard
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -155,7 +158,7 @@ def _add_existing(command: Any) -> None:
     group.add_argument("--overwrite", action="store_true", help="delete an existing run folder first")
 
 
-def _on_existing(arguments: argparse.Namespace) -> str:
+def _on_existing(arguments: argparse.Namespace) -> Literal["refuse", "resume", "overwrite"]:
     return "resume" if arguments.resume else "overwrite" if arguments.overwrite else "refuse"
 
 
@@ -188,17 +191,25 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
     return 0
 
 
+_STEP = re.compile(r"step \d+/\d+  ")
+_LOG_EVERY_S = 10.0
+
+
 def _progress() -> Callable[[str], None]:
-    """One line a message; on a terminal, a line of a step replaces the one before."""
+    """One line a message. On a terminal, a line of a step replaces the one before; in a file, one stands every ten
+    seconds."""
     began, live = time.monotonic(), sys.stderr.isatty()
-    state = {"width": 0}
+    state = {"width": 0, "written_s": -_LOG_EVERY_S}
 
     def show(message: str) -> None:
-        line = f"[{time.monotonic() - began:7.1f}s] {message}"
-        transient = live and message.startswith("step ")
-        padded = line.ljust(state["width"])
-        print(padded, end="\r" if transient else "\n", file=sys.stderr, flush=True)
-        state["width"] = len(line) if transient else 0
+        now = time.monotonic() - began
+        line, step = f"[{now:7.1f}s] {message}", _STEP.match(message) is not None
+        if step and not live:
+            if now - state["written_s"] < _LOG_EVERY_S:
+                return
+            state["written_s"] = now
+        print(line.ljust(int(state["width"])), end="\r" if step and live else "\n", file=sys.stderr, flush=True)
+        state["width"] = len(line) if step and live else 0
 
     return show
 
@@ -223,6 +234,7 @@ def _add_tools(commands: Any) -> None:
     demo = commands.add_parser("demo", help="the whole way on a simulated epigenome, on this machine, in minutes")
     demo.add_argument("--storage", default="runs", help="folder of the run (default: runs)")
     demo.add_argument("--seed", type=int, default=0)
+    demo.add_argument("--steps", type=int, default=300, help="optimizer steps of each model (default: 300)")
     demo.add_argument("--address", default="local", help="Ray to run on: local, auto, or an address")
     _add_existing(demo)
     demo.set_defaults(run=_run_demo)
@@ -266,16 +278,12 @@ def _run_report(arguments: argparse.Namespace) -> int:
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
-    from epilm.demo import run_demo
+    from epilm.demo import DemoRecipe, run_demo
     from epilm.session import RayConfig
 
-    result = run_demo(
-        storage=arguments.storage,
-        seed=arguments.seed,
-        ray_config=RayConfig(address=arguments.address),
-        on_existing=_on_existing(arguments),
-        progress=_progress(),
-    )
+    ray_config = RayConfig(address=arguments.address)
+    recipe = DemoRecipe(storage=arguments.storage, seed=arguments.seed, steps=arguments.steps, ray=ray_config)
+    result = run_demo(recipe, on_existing=_on_existing(arguments), progress=_progress())
     print(json.dumps(result["summary"], indent=2))
     print(result["report"])
     print(result["folder"])
@@ -283,7 +291,8 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
 
 def _run_bench(arguments: argparse.Namespace) -> int:
-    from epilm.bench import bench_names, format_table, run_bench
+    from epilm.bench.registry import bench_names, run_bench
+    from epilm.bench.table import format_table
 
     if arguments.list:
         for name, summary in bench_names().items():

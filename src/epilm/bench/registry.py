@@ -10,6 +10,7 @@ from pathlib import Path
 from epilm.bench import files, masks, sequences, streams, training
 from epilm.bench.isolate import run_isolated
 from epilm.bench.measure import BenchResult, Case, Workbench, run_case
+from epilm.bench.table import summary
 from epilm.errors import EpilmError
 
 CASES: dict[str, Case] = {
@@ -68,18 +69,3 @@ def _run_one(case: Case, *, seed: int, size: float, pairs: int | None) -> BenchR
     with tempfile.TemporaryDirectory(prefix=f"epilm-bench-{case.name}-") as folder:
         bench = Workbench(folder=Path(folder), seed=seed, size=size)
         return run_isolated(case, bench, pairs=pairs) if case.isolated else run_case(case, bench, pairs=pairs)
-
-
-def summary(result: BenchResult) -> str:
-    """One line on a result."""
-    name, ratio, spread = result["name"], result["ratio"], result["spread"]
-    detail = f"; {result['detail']}" if result["detail"] else ""
-    if result["skipped"]:
-        return f"{name}: skipped, {result['skipped']}"
-    if ratio is None or spread is None:
-        return f"{name}: FAILED{detail}"
-    verdict = "ok" if result["ok"] else "MISSED"
-    return (
-        f"{name}: {ratio:.3g} x [{spread[0]:.3g}, {spread[1]:.3g}], target {result['target']:g} x, {verdict}; "
-        f"{result['ours']:.3g} against {result['theirs']:.3g} {result['unit']} ({result['clock']} time){detail}"
-    )
