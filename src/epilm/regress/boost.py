@@ -1,19 +1,17 @@
 """Gradient-boosted trees on Ray: the only module that knows xgboost-ray.
 
 A fit reads parquet files straight into ``num_actors`` Ray actors (each takes some of the files), so no feature matrix
-passes through the driver, and gives a booster as JSON that plain xgboost loads. Prediction is a Ray Data map over the
-files in which every row carries its number: xgboost-ray's own distributed ``predict`` interleaves the rows of the
-actors' files (0.1.19), so its output cannot be joined to anything.
+passes through the driver, and gives a booster as JSON that plain xgboost loads. Fits run side by side as far as the
+cluster has room, each driven by a Ray task: most of a small fit is the start of its actors. Prediction is a Ray Data
+map over the files in which every row carries its number: xgboost-ray's own distributed ``predict`` interleaves the rows
+of the actors' files (0.1.19), so its output cannot be joined to anything.
 """
 
 from __future__ import annotations
 
-import functools
-import multiprocessing
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,15 +19,30 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import ray
 import ray.data
-import xgboost
+from ray.exceptions import RayError
 
 from epilm.errors import EpilmError
+from epilm.regress.columns import ROW, TARGET
+from epilm.regress.failure import user_error
+from epilm.regress.light_actors import BytesQueue, StopEvent
 from epilm.regress.recipe import Boost
 from epilm.storage import Location
 
-ROW, TARGET = "__row__", "__target__"
-"""Columns of a feature file that are not features: the row's number and the value to regress."""
+# xgboost (1 s) and xgboost-ray (2 s) are imported where they are used: a task that writes features needs neither.
+
+
+@dataclass(frozen=True)
+class FitJob:
+    """One booster to fit."""
+
+    label: str
+    seed: int
+    train: tuple[Location, ...]
+    validation: tuple[Location, ...]
+    """Parquet files with the columns ``ROW``, ``TARGET`` and the features; at least ``num_actors`` of each, which the
+    actors share among them."""
 
 
 @dataclass(frozen=True)
@@ -44,33 +57,68 @@ class Fitted:
     """Lowest root mean squared error on the validation rows."""
 
 
-def fit(train: Sequence[Location], validation: Sequence[Location], *, config: Boost, seed: int) -> Fitted:
-    """Fit one booster; the round with the lowest validation error is the last one kept.
-
-    Args:
-        train, validation: parquet files with the columns ``ROW``, ``TARGET`` and the features; at least
-            ``config.num_actors`` of each, which the actors share among them.
+def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fitted]]:
+    """Fit boosters side by side, as many as the cluster's free CPUs and GPUs hold; yield each as it is done.
 
     Raises:
         EpilmError: actors died more often than ``max_actor_restarts`` allows, or the cluster gave none in time.
     """
-    assert min(len(train), len(validation)) >= config.num_actors, "every actor needs a file"
-    with _xgboost_ray() as xgboost_ray:
-        matrix = functools.partial(
-            xgboost_ray.RayDMatrix,
+    # it holds no CPU: it only drives the actors, which do the work
+    task = ray.remote(num_cpus=0, max_retries=0)(fit)
+    waiting, running = list(jobs), {}
+    at_once = fits_at_once(config, ray.cluster_resources())
+    try:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                job = waiting.pop(0)
+                running[task.remote(job, config)] = job
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            yield running.pop(done), ray.get(done)
+    except RayError as error:
+        raise user_error(error) or error from error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+def fits_at_once(config: Boost, resources: Mapping[str, float]) -> int:
+    """Fits that the cluster's resources hold, at least one (an autoscaler may bring what it needs)."""
+    cpus, gpus = config.num_actors * config.cpus_per_actor, config.num_actors * config.gpus_per_actor
+    room = resources.get("CPU", 0) // cpus
+    if gpus:
+        room = min(room, resources.get("GPU", 0) // gpus)
+    return max(1, int(room))
+
+
+def fit(job: FitJob, config: Boost) -> Fitted:
+    """Fit one booster; the round with the lowest validation error is the last one kept.
+
+    Raises:
+        EpilmError: as :func:`fit_all`.
+    """
+    assert min(len(job.train), len(job.validation)) >= config.num_actors, "every actor needs a file"
+    xgboost_ray = _xgboost_ray()
+
+    def matrix(files: Sequence[Location]) -> Any:
+        return xgboost_ray.RayDMatrix(
+            [file.path for file in files],
             label=TARGET,
             ignore=[ROW],
             filetype=xgboost_ray.RayFileType.PARQUET,
             distributed=True,
-            filesystem=train[0].fs,
+            filesystem=files[0].fs,
         )
-        history: dict[str, dict[str, list[float]]] = {}
-        try:
+
+    history: dict[str, dict[str, list[float]]] = {}
+    try:
+        with warnings.catch_warnings():
+            # It was written for an older pandas, and says that a GPU needs `gpu_hist`, which xgboost 2 calls device=cuda.
+            warnings.simplefilter("ignore")
             booster = xgboost_ray.train(
-                _parameters(config, seed),
-                matrix([file.path for file in train]),
+                _parameters(config, job.seed),
+                matrix(job.train),
                 num_boost_round=config.max_rounds,
-                evals=[(matrix([file.path for file in validation]), "validation")],
+                evals=[(matrix(job.validation), "validation")],
                 evals_result=history,
                 early_stopping_rounds=config.early_stopping_rounds,
                 verbose_eval=False,
@@ -83,12 +131,12 @@ def fit(train: Sequence[Location], validation: Sequence[Location], *, config: Bo
                     verbose=False,
                 ),
             )
-        except (RuntimeError, TimeoutError) as error:
-            raise EpilmError(
-                f"xgboost-ray stopped: {error}. It wanted {config.num_actors} actor(s) of "
-                f"{config.cpus_per_actor} CPU(s) and {config.gpus_per_actor} GPU(s), with {config.max_actor_restarts} restart(s): does the cluster "
-                "have them, and memory for the features? More boost.num_actors take less each."
-            ) from error
+    except (RuntimeError, TimeoutError) as error:
+        raise EpilmError(
+            f"xgboost-ray stopped fitting {job.label!r}: {error}. It wanted {config.num_actors} actor(s) of "
+            f"{config.cpus_per_actor} CPU(s) and {config.gpus_per_actor} GPU(s), with {config.max_actor_restarts} "
+            "restart(s): does the cluster have them, and memory for the features? More boost.num_actors take less each."
+        ) from error
     # After an actor's restart the history begins at the checkpoint, so the best round is that of the last stretch.
     best = booster.best_iteration
     kept = booster[: best + 1]
@@ -120,14 +168,15 @@ def predict(
 
 def predict_file(path: Location, boosters: Mapping[str, bytes]) -> pa.Table:
     """Predictions of one feature file by several boosters (JSON) -> (row, booster, prediction)."""
+    import xgboost
+
     table = pq.read_table(path.path, filesystem=path.fs)
     features = table.drop_columns([ROW, TARGET])
     values = np.stack([column.to_numpy() for column in features.columns], axis=1)
     matrix = xgboost.DMatrix(values, feature_names=features.column_names, nthread=1)
     parts = []
     for name, raw in boosters.items():
-        booster = xgboost.Booster({"nthread": 1})
-        booster.load_model(bytearray(raw))
+        booster = _booster(raw, nthread=1)
         parts.append(
             pa.table(
                 {
@@ -142,16 +191,15 @@ def predict_file(path: Location, boosters: Mapping[str, bytes]) -> pa.Table:
 
 def gains(booster_json: bytes, count: int = 10) -> dict[str, float]:
     """The features that lowered the training error most, and their share of the whole gain."""
-    booster = xgboost.Booster()
-    booster.load_model(bytearray(booster_json))
+    booster = _booster(booster_json)
     gain = pd.Series(booster.get_score(importance_type="total_gain"), dtype=np.float64)
     share = (gain / gain.sum()).sort_values(ascending=False).head(count)
     return {str(name): round(float(value), 4) for name, value in share.items()}
 
 
-def feature_name(name: str) -> str:
-    """A name that xgboost takes: it refuses ``[``, ``]`` and ``<``, which state labels may hold."""
-    return name.replace("[", "(").replace("]", ")").replace("<", "lt ")
+def num_rounds(booster_json: bytes) -> int:
+    """Boosting rounds of a booster."""
+    return _booster(booster_json).num_boosted_rounds()
 
 
 def _predict_unit(batch: dict[str, np.ndarray]) -> pa.Table:
@@ -176,18 +224,22 @@ def _parameters(config: Boost, seed: int) -> dict[str, Any]:
     }
 
 
-@contextmanager
-def _xgboost_ray() -> Iterator[Any]:
-    """xgboost-ray, with what it changes in this process put back afterwards."""
+def _booster(booster_json: bytes, **parameters: Any) -> Any:
+    import xgboost
+
+    booster = xgboost.Booster(parameters)
+    booster.load_model(bytearray(booster_json))
+    return booster
+
+
+def _xgboost_ray() -> Any:
+    """xgboost-ray, in the process of a task: what it does to its process (it forces ``fork`` on it) stays there."""
     # an autoscaler may need minutes to bring the actors' machines; its own limit is 100 s
     os.environ.setdefault("RXGB_PLACEMENT_GROUP_TIMEOUT_S", "1800")
-    start_method = multiprocessing.get_start_method(allow_none=True)
     with warnings.catch_warnings():
-        # It was written for an older pandas, and says that a GPU needs `gpu_hist`, which xgboost 2 calls device=cuda.
         warnings.simplefilter("ignore")
-        import xgboost_ray  # 2 s, which a stage that does not regress need not pay
+        import xgboost_ray
+        import xgboost_ray.main
 
-        try:
-            yield xgboost_ray
-        finally:
-            multiprocessing.set_start_method(start_method, force=True)  # its tracker forces "fork" on everyone
+    xgboost_ray.main.Event, xgboost_ray.main.Queue = StopEvent, BytesQueue
+    return xgboost_ray

@@ -140,7 +140,9 @@ class Boost(Config):
     """Histogram bins a feature; 64 costs nothing on counts and fractions and is four times as fast as 256."""
     num_actors: int = Field(default=1, ge=1)
     """Ray actors that share the rows. On one node one is fastest; more hold what one node cannot."""
-    cpus_per_actor: int = Field(default=2, ge=1)
+    cpus_per_actor: int = Field(default=1, ge=1)
+    """Threads of an actor. Boosters are fitted side by side as far as the CPUs reach, so 1 is fastest for up to some ten
+    thousand rows; raise it for millions."""
     gpus_per_actor: int = Field(default=0, ge=0, le=1)
     """With 1, trees are built on the GPU (``device=cuda``)."""
     max_actor_restarts: int = Field(default=2, ge=0)

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import xgboost
 
 from epilm.corpus.intervals import load_intervals
 from epilm.corpus.manifest import read_manifest
@@ -122,29 +121,32 @@ def _fit(
 ) -> tuple[dict[tuple[str, int], Location], dict[str, list[int]]]:
     """Fit (or, resuming, find) the boosters -> (label, seed) -> file, and label -> rounds of each seed."""
     boosters: dict[tuple[str, int], Location] = {}
-    rounds: dict[str, list[int]] = {}
+    rounds: dict[tuple[str, int], int] = {}
+    jobs: list[boost.FitJob] = []
+    seeds = range(recipe.seed, recipe.seed + recipe.num_seeds)
     for label in recipe.features:
         files = {
-            split: [p.location(run.folder / "features") for p in parts if p.label == label and p.split == split]
+            split: tuple(p.location(run.folder / "features") for p in parts if p.label == label and p.split == split)
             for split in SPLITS
         }
         folder = (run.folder / "boosters" / label).mkdir()
-        for seed in range(recipe.seed, recipe.seed + recipe.num_seeds):
+        for seed in seeds:
             path = boosters[label, seed] = folder / f"seed-{seed}.json"
             if run.resumed and path.exists():
-                trees = xgboost.Booster()
-                trees.load_model(bytearray(path.read_bytes()))
-                rounds.setdefault(label, []).append(trees.num_boosted_rounds())
-                continue
-            started = time.monotonic()
-            fitted = boost.fit(files["train"], files["validation"], config=recipe.boost, seed=seed)
-            path.write_bytes(fitted.booster_json)
-            rounds.setdefault(label, []).append(fitted.rounds)
-            progress(
-                f"{label}, seed {seed}: {fitted.rounds} rounds, validation RMSE {fitted.validation_rmse:.4f}, "
-                f"{time.monotonic() - started:.1f} s"
-            )
-    return boosters, rounds
+                rounds[label, seed] = boost.num_rounds(path.read_bytes())
+            else:
+                jobs.append(boost.FitJob(label, seed, files["train"], files["validation"]))
+    if len(jobs) < len(boosters):
+        progress(f"{len(boosters) - len(jobs)} of {len(boosters)} boosters are there already")
+    started = time.monotonic()
+    for job, fitted in boost.fit_all(jobs, recipe.boost):
+        boosters[job.label, job.seed].write_bytes(fitted.booster_json)
+        rounds[job.label, job.seed] = fitted.rounds
+        progress(
+            f"{job.label}, seed {job.seed}: {fitted.rounds} rounds, validation RMSE {fitted.validation_rmse:.4f}, "
+            f"{time.monotonic() - started:.1f} s"
+        )
+    return boosters, {label: [rounds[label, seed] for seed in seeds] for label in recipe.features}
 
 
 def _predict(

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from epilm.errors import EpilmError
-from epilm.regress.boost import ROW, TARGET, feature_name
+from epilm.regress.columns import ROW, TARGET, feature_name
+from epilm.regress.failure import user_error
 from epilm.regress.features import Maker
 from epilm.regress.rows import SPLITS
 from epilm.storage import Location
@@ -110,21 +110,6 @@ def feature_table(rows: pd.DataFrame, maker: Maker) -> pa.Table:
         ],
         names=[ROW, TARGET, *names],
     )
-
-
-def user_error(error: BaseException) -> EpilmError | None:
-    """The user's error inside what Ray made of an exception in a task."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        item = todo.pop()
-        if item is None or id(item) in seen:
-            continue
-        if isinstance(item, EpilmError):
-            return item
-        seen.add(id(item))
-        todo += [item.__cause__, item.__context__, getattr(item, "cause", None)]
-    return None
 
 
 def _write_part(block: pa.Table, makers: Mapping[str, Maker]) -> pa.Table:
