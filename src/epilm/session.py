@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import ray
 
@@ -59,13 +59,10 @@ def ray_session(config: RayConfig) -> Iterator[None]:
                 f"ray.address={config.address!r}: no Ray cluster answers ({error}). "
                 "Start one (`ray start --head`), submit with `ray job submit`, or use ray.address=local."
             ) from error
+    importlib.import_module("ray.data")  # its import sets up its loggers, so they are turned down after it
+
+    logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         yield
     finally:
         ray.shutdown()
-
-
-def extensions_cache() -> str:
-    """A lasting folder for DeepSpeed's compiled extensions (its first start compiles for about 35 s)."""
-    default = Path.home() / ".cache" / "epilm" / "torch_extensions"
-    return os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(default))
