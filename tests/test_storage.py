@@ -1,0 +1,72 @@
+"""Locations: local paths and URIs behave alike, writes are whole, a storage that cannot be written is refused."""
+
+import os
+import pickle
+
+import pytest
+
+from epilm.errors import StorageError
+from epilm.storage import Location
+
+
+@pytest.fixture(params=["path", "file://"])
+def folder(request, tmp_path):
+    return Location(f"file://{tmp_path}" if request.param == "file://" else str(tmp_path))
+
+
+def test_write_read_list_delete(folder):
+    file = folder / "a" / "b.json"
+    (folder / "a").mkdir()
+    file.write_json({"x": 1})
+    assert file.exists()
+    assert file.read_json() == {"x": 1}
+    assert (folder / "a").children() == ["b.json"]
+    assert file.size() == len(file.read_bytes())
+    (folder / "a").delete()
+    assert not file.exists()
+    (folder / "a").delete()  # absent already
+
+
+def test_append(folder):
+    file = folder / "log"
+    file.append_text("a\n")
+    file.append_text("b\n")
+    assert file.read_text() == "a\nb\n"
+
+
+def test_locations_travel_and_compare(folder):
+    assert pickle.loads(pickle.dumps(folder)) == folder
+    assert str(folder / "x") == f"{folder}/x"
+    assert (folder / "x").name == "x"
+
+
+def test_relative_paths_become_absolute():
+    assert Location("runs").path == f"{os.getcwd()}/runs"
+
+
+def test_unknown_schemes_are_refused():
+    with pytest.raises(StorageError, match="Allowed: a local path"):
+        Location("nonsense://x/y").exists()
+
+
+def test_a_failed_write_leaves_the_old_content(folder):
+    file = folder / "f"
+    file.write_text("old")
+    (folder / "sub").mkdir()
+    with pytest.raises(StorageError, match="cannot write"):
+        (folder / "sub").write_bytes(b"new")  # a folder is in the way
+    assert file.read_text() == "old"
+    assert [name for name in folder.children() if name.endswith(".tmp")] == []
+
+
+def test_a_full_disk_is_told_as_such():
+    with pytest.raises(StorageError, match="disk full"):
+        Location("/dev/full").append_text("x")
+
+
+def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(StorageError, match="Choose a storage you can write to"):
+        Location(str(tmp_path / "file" / "runs")).check_writable()
+    Location(str(tmp_path / "runs")).check_writable()
+    assert os.listdir(tmp_path / "runs") == []
