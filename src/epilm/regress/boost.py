@@ -167,25 +167,25 @@ def predict(
 
 
 def predict_file(path: Location, boosters: Mapping[str, bytes]) -> pa.Table:
-    """Predictions of one feature file by several boosters (JSON) -> (row, booster, prediction)."""
+    """Predictions of one feature file by several boosters (JSON) of its feature set -> (row, booster, prediction)."""
     import xgboost
 
     table = pq.read_table(path.path, filesystem=path.fs)
-    features = table.drop_columns([ROW, TARGET])
-    values = np.stack([column.to_numpy() for column in features.columns], axis=1)
-    matrix = xgboost.DMatrix(values, feature_names=features.column_names, nthread=1)
-    parts = []
-    for name, raw in boosters.items():
-        booster = _booster(raw, nthread=1)
-        parts.append(
-            pa.table(
-                {
-                    "row": table.column(ROW),
-                    "booster": pa.array([name] * table.num_rows, pa.string()),
-                    "prediction": pa.array(booster.predict(matrix), pa.float32()),
-                }
-            )
+    loaded = {name: _booster(raw, nthread=1) for name, raw in boosters.items()}
+    # xgboost-ray sorts the columns by name, so the order of a booster is not that of the file
+    columns = next(iter(loaded.values())).feature_names
+    values = np.stack([table.column(name).to_numpy() for name in columns], axis=1)
+    matrix = xgboost.DMatrix(values, feature_names=columns, nthread=1)
+    parts = [
+        pa.table(
+            {
+                "row": table.column(ROW),
+                "booster": pa.array([name] * table.num_rows, pa.string()),
+                "prediction": pa.array(booster.predict(matrix), pa.float32()),
+            }
         )
+        for name, booster in loaded.items()
+    ]
     return pa.concat_tables(parts)
 
 
