@@ -57,11 +57,12 @@ def _embed() -> tuple[type, Callable[..., Any], None]:
     return EmbedRecipe, run_embed, None
 
 
-def _regress() -> tuple[type, Callable[..., Any], None]:
+def _regress() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
+    from epilm.regress.prepare import check_regress
     from epilm.regress.recipe import RegressRecipe
     from epilm.regress.run import run_regress
 
-    return RegressRecipe, run_regress, None
+    return RegressRecipe, run_regress, check_regress
 
 
 STAGES: dict[str, Stage] = {

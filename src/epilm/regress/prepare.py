@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,69 @@ import pandas as pd
 import ray
 
 from epilm.corpus.gather import ContigReader
-from epilm.corpus.manifest import CorpusManifest
+from epilm.corpus.intervals import load_intervals
+from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.errors import RecipeError
 from epilm.regress.embeddings import EmbeddingMaker, find_leak, locate, read_index, read_info, refuse_leaks
 from epilm.regress.features import JoinMaker, KmerMaker, Maker, StateMaker
 from epilm.regress.recipe import Embeddings, FeatureSet, Join, Kmers, RegressRecipe
-from epilm.regress.rows import SPLITS
+from epilm.regress.rows import SPLITS, build_rows
+from epilm.regress.target import read_target
 from epilm.storage import Location
+
+
+@dataclass(frozen=True)
+class RegressPlan:
+    """A checked regression: what runs need, and what the result says of the input."""
+
+    manifest: CorpusManifest
+    rows: pd.DataFrame
+    """As in :mod:`epilm.regress.rows`; all feature sets have all of them."""
+    makers: dict[str, Maker]
+    """Label -> feature set."""
+    leaks: list[str]
+    """Overlaps of test rows and trained contigs that the recipe allows."""
+    fingerprints: dict[str, str]
+    """Of the embeddings."""
+    left_out: dict[str, Any]
+    """Rows, intervals and values that are not used, by reason."""
+    strand_check: dict[str, Any] | None
+    """Sense and antisense levels of a ``tracks`` target."""
+
+    @property
+    def num_rows(self) -> dict[str, int]:
+        """Rows of each split."""
+        return {split: int((self.rows["split"] == split).sum()) for split in SPLITS}
+
+
+def check_regress(recipe: RegressRecipe) -> RegressPlan:
+    """Read the target and the intervals, join, split, and find the features of every row; needs no Ray.
+
+    Raises:
+        EpilmError: input that is absent, does not join, is too little, or leaks.
+    """
+    manifest = read_manifest(Location(recipe.corpus))
+    check_features(recipe, manifest)
+    target, seen = read_target(recipe.target)
+    intervals = load_intervals(recipe.intervals, manifest, corpus=Location(recipe.corpus)).to_pandas()
+    rows, counts = build_rows(recipe, intervals, target, manifest)
+    rows, makers, leaks, fingerprints, without = make_makers(recipe, rows, manifest)
+    counts |= {key: value for key, value in seen.items() if isinstance(value, int)}
+    plan = RegressPlan(
+        manifest=manifest,
+        rows=rows,
+        makers=makers,
+        leaks=leaks,
+        fingerprints=fingerprints,
+        left_out={**counts, "rows_without_embedding": without},
+        strand_check=seen.get("strand_check"),
+    )
+    for split in ("train", "validation"):
+        if plan.num_rows[split] < recipe.boost.num_actors:
+            raise RecipeError(
+                f"{plan.num_rows[split]} {split} rows for boost.num_actors={recipe.boost.num_actors}: use fewer actors."
+            )
+    return plan
 
 
 def make_makers(
@@ -69,9 +126,8 @@ def make_makers(
     return rows, makers, leaks, {f"embeddings:{label}": info.fingerprint for label, info in infos.items()}, without
 
 
-def strand_warning(seen: Mapping[str, Any]) -> str | None:
+def strand_warning(check: Mapping[str, Any] | None) -> str | None:
     """What a ``tracks`` target shows: RNA lies on the sense strand of most genes, or the setting is swapped."""
-    check = seen.get("strand_check")
     if check is None:
         return None
     share = check["sense_above_antisense"]

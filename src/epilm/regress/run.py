@@ -13,15 +13,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from epilm.corpus.intervals import load_intervals
-from epilm.corpus.manifest import read_manifest
-from epilm.errors import RecipeError
 from epilm.regress import boost, score
-from epilm.regress.features import Maker
-from epilm.regress.prepare import check_features, check_resources, make_makers, strand_warning
+from epilm.regress.prepare import RegressPlan, check_regress, check_resources, strand_warning
 from epilm.regress.recipe import RegressRecipe
-from epilm.regress.rows import SPLITS, build_rows
-from epilm.regress.target import read_target
+from epilm.regress.rows import SPLITS
 from epilm.regress.write import FeaturePart, plan_parts, write_features
 from epilm.runs import OnExisting, Run, open_run
 from epilm.storage import Location
@@ -49,69 +44,50 @@ def run_regress(
     Raises:
         EpilmError: input that is absent, does not join, or leaks; before any worker starts.
     """
-    manifest = read_manifest(Location(recipe.corpus))
-    check_features(recipe, manifest)
     check_resources(recipe)
-    target, seen = read_target(recipe.target)
-    intervals = load_intervals(recipe.intervals, manifest, corpus=Location(recipe.corpus)).to_pandas()
-    rows, counts = build_rows(recipe, intervals, target, manifest)
-    rows, makers, leaks, fingerprints, without = make_makers(recipe, rows, manifest)
+    plan = check_regress(recipe)
+    rows, num_rows = plan.rows, plan.num_rows
     rows_bytes = _parquet_bytes(rows)
-    data = {"corpus": manifest.fingerprint(), "rows": hashlib.sha256(rows_bytes).hexdigest()[:16], **fingerprints}
-    run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=data)
+    data = {"corpus": plan.manifest.fingerprint(), "rows": hashlib.sha256(rows_bytes).hexdigest()[:16]}
+    run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=data | plan.fingerprints)
+    if run.resumed and run.result.exists():
+        progress(f"{run.folder} is finished")
+        return run.result.read_json()
     (run.folder / ROWS_FILE).write_bytes(rows_bytes)
-    num_rows = {split: int((rows["split"] == split).sum()) for split in SPLITS}
     progress("regress on " + ", ".join(f"{count:,} {split}" for split, count in num_rows.items()) + " rows")
-    for warning in (strand_warning(seen), *(f"allowed overlap: {leak}" for leak in leaks)):
+    for warning in (strand_warning(plan.strand_check), *(f"allowed overlap: {leak}" for leak in plan.leaks)):
         if warning:
             progress(warning)
-    parts = _write(recipe, run, rows, makers, num_rows, progress)
+    parts = _write(recipe, run, plan, progress)
     boosters, rounds = _fit(recipe, run, parts, progress)
     predictions = _predict(rows, boosters, parts, run)
     features = _score(recipe, rows, predictions, rounds, run, progress)
+    result = {
+        "stage": STAGE,
+        "features": features,
+        "differences": _differences(recipe, rows, predictions),
+        "num_rows": num_rows,
+        "left_out": plan.left_out,
+        "test_contigs": sorted(rows.loc[rows["split"] == "test", "chrom"].unique()),
+        "held_out_cell_types": list(plan.manifest.held_out_cell_types),
+        "overlap": plan.leaks,
+        "strand_check": plan.strand_check,
+        "transform": recipe.target.transform,
+    }
     if not recipe.keep_features:
         (run.folder / "features").delete()
-    return run.finish(
-        {
-            "stage": STAGE,
-            "features": features,
-            "differences": _differences(recipe, rows, predictions),
-            "num_rows": num_rows,
-            "left_out": {
-                **counts,
-                **{k: v for k, v in seen.items() if isinstance(v, int)},
-                "rows_without_embedding": without,
-            },
-            "test_contigs": sorted(rows.loc[rows["split"] == "test", "chrom"].unique()),
-            "held_out_cell_types": list(manifest.held_out_cell_types),
-            "overlap": leaks,
-            "strand_check": seen.get("strand_check"),
-            "transform": recipe.target.transform,
-        }
-    )
+    return run.finish(result)
 
 
-def _write(
-    recipe: RegressRecipe,
-    run: Run,
-    rows: pd.DataFrame,
-    makers: dict[str, Maker],
-    num_rows: dict[str, int],
-    progress: Progress,
-) -> list[FeaturePart]:
+def _write(recipe: RegressRecipe, run: Run, plan: RegressPlan, progress: Progress) -> list[FeaturePart]:
     parts = plan_parts(
-        num_rows,
-        {label: len(maker.columns) for label, maker in makers.items()},
+        plan.num_rows,
+        {label: len(maker.columns) for label, maker in plan.makers.items()},
         rows_per_part=recipe.rows_per_part,
         num_actors=recipe.boost.num_actors,
     )
-    for split in ("train", "validation"):
-        if num_rows[split] < recipe.boost.num_actors:
-            raise RecipeError(
-                f"{num_rows[split]} {split} rows for boost.num_actors={recipe.boost.num_actors}: use fewer actors."
-            )
     started = time.monotonic()
-    written = write_features(rows, makers, parts, run.folder / "features", resumed=run.resumed)
+    written = write_features(plan.rows, plan.makers, parts, run.folder / "features", resumed=run.resumed)
     progress(f"features: wrote {written} of {len(parts)} files in {time.monotonic() - started:.1f} s")
     return parts
 

@@ -115,15 +115,20 @@ def read_tracks(config: TracksTarget) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, {"strand_check": strand_check(sense, antisense), "genes_without_strand": int(unstranded.sum())}
 
 
-def strand_check(sense: np.ndarray, antisense: np.ndarray) -> dict[str, float | int]:
-    """How the sense level of genes compares with the antisense level; both float [n], NaN where absent."""
+def strand_check(sense: np.ndarray, antisense: np.ndarray) -> dict[str, float | int] | None:
+    """How the sense level of genes compares with the antisense level; both float [n], NaN where absent.
+
+    None where no gene has a level above 0.
+    """
     both = np.isfinite(sense) & np.isfinite(antisense) & ((sense > 0) | (antisense > 0))
+    if not both.any():
+        return None
     sense, antisense = sense[both], antisense[both]
     return {
         "genes": int(both.sum()),
-        "sense_above_antisense": float((sense > antisense).mean()) if both.any() else float("nan"),
-        "median_sense": float(np.median(sense)) if both.any() else float("nan"),
-        "median_antisense": float(np.median(antisense)) if both.any() else float("nan"),
+        "sense_above_antisense": float((sense > antisense).mean()),
+        "median_sense": float(np.median(sense)),
+        "median_antisense": float(np.median(antisense)),
     }
 
 
@@ -158,9 +163,8 @@ def levels_of(values: np.ndarray, start: np.ndarray, end: np.ndarray, *, statist
         values: [num_bp]; start, end: int [n] with 0 <= start < end <= num_bp.
     """
     held = np.append(~np.isnan(values), False)  # one more, since reduceat takes no index past the end
-    edges = np.stack(
-        [start, end], axis=1
-    ).ravel()  # reduceat over start_i:end_i, end_i:start_i+1, ...; every other counts
+    # reduceat over start_0:end_0, end_0:start_1, ...; every other one counts
+    edges = np.stack([start, end], axis=1).ravel()
     count = np.add.reduceat(held.astype(np.int64), edges)[::2]
     padded = np.append(values, np.nan).astype(np.float64)
     if statistic == "mean":
