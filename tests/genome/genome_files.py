@@ -90,6 +90,31 @@ def write_dense_bigwig(path: Path, values: dict[str, np.ndarray]) -> str:
     return write_bigwig(path, {name: len(track) for name, track in values.items()}, entries)
 
 
+def big_bed(lengths: dict[str, int], entries: list[tuple[str, int, int, str]], *, magic: int = 0x8789F2EB) -> bytes:
+    """One uncompressed block a contig; ``entries`` are (contig, start, end, rest of the line), ordered by start."""
+    key_bytes = max(map(len, lengths))
+    tree = struct.pack("<4I2Q", 0x78CA8C91, max(len(lengths), 1), key_bytes, 8, len(lengths), 0)
+    tree += struct.pack("<2BH", 1, 0, len(lengths))
+    for i, (name, length_bp) in enumerate(lengths.items()):
+        tree += name.encode().ljust(key_bytes, b"\0") + struct.pack("<2I", i, length_bp)
+    data_at = 64 + len(tree)
+    data, leaves = struct.pack("<Q", len(entries)), []
+    for i, name in enumerate(lengths):
+        mine = [entry for entry in entries if entry[0] == name]
+        if mine:
+            block = b"".join(struct.pack("<3I", i, s, e) + rest.encode() + b"\0" for _, s, e, rest in mine)
+            leaves.append(struct.pack("<4I2Q", i, mine[0][1], i, mine[-1][2], data_at + len(data), len(block)))
+            data += block
+    last = max(len(lengths) - 1, 0)
+    index_at = data_at + len(data)
+    index = struct.pack(
+        "<2IQ4IQ2I", 0x2468ACE0, max(len(leaves), 1), len(leaves), 0, 0, last, 1 << 30, index_at, 512, 0
+    )
+    index += struct.pack("<2BH", 1, 0, len(leaves)) + b"".join(leaves)
+    head = struct.pack("<I2H3Q2H2QIQ", magic, 4, 0, 64, data_at, index_at, 4, 4, 0, 0, 0, 0)
+    return head + tree + data + index
+
+
 def write_text(path: Path, text: str | bytes) -> str:
     """Compressed where the name ends in ``.gz``."""
     data = text if isinstance(text, bytes) else text.encode()

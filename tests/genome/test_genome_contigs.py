@@ -78,6 +78,8 @@ def test_two_mitochondria_are_told_apart_by_length() -> None:
 def test_two_names_of_one_contig_are_refused() -> None:
     with pytest.raises(GenomeError, match=r"'chr2' and '2' both mean 'chrII'.*Keep one"):
         match_contigs({"chrII": 10, "chrI": 9}, {"chr2": 10, "2": 10}, source="f.bw")
+    with pytest.raises(GenomeError, match="'chr1' and '1' both mean 'chr1'"):  # none of its rows may be lost
+        match_contigs({"chr1": 10}, {"1": None, "chr1": None}, source="f.bed")
 
 
 def test_another_length_is_refused_with_both_lengths() -> None:

@@ -207,18 +207,17 @@ def test_an_index_of_another_version_is_refused(tmp_path: Path) -> None:
     path = write(tmp_path / "x.fa", fasta(sequences))
     index_of(path)
     whole = path.read_bytes()
-    changed = {
-        "truncated": whole[:250],
-        "a base more": whole.replace(b">chr2", b"A\n>chr2"),
-        "a contig more": whole + b">chr3\nACGT\n",
-        "another name": whole.replace(b">chr2", b">chrX"),
-        "other lines": fasta(sequences, line_bp=50),
-    }
-    for what, data in changed.items():
+    changed = [
+        whole[:250],
+        whole.replace(b">chr2", b"A\n>chr2"),
+        whole + b">chr3\nACGT\n",
+        whole.replace(b">chr2", b">chrX"),
+        fasta(sequences, line_bp=50),
+    ]
+    for data in changed:
         path.write_bytes(data)
         with pytest.raises(GenomeError, match=r"\.fai .*(Delete|get both again)"):
             open_sequence(path)
-            pytest.fail(what)
     write_text(Path(f"{path}.fai"), "chr1 200\n")
     with pytest.raises(GenomeError, match=r"x\.fa\.fai is not a FASTA index: line 'chr1 200'"):
         open_sequence(path)

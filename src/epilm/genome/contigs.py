@@ -72,8 +72,9 @@ def match_contigs(
     for name in sorted(found_for, key=rank):
         found = found_for[name]
         if found in partner:
-            if rank(partner[found]) < rank(name):
-                continue
+            mine, theirs = other[name], other[partner[found]]
+            if rank(partner[found]) < rank(name) and mine is not None and theirs is not None and mine != theirs:
+                continue  # two sequences, such as chrM and chrMT of hg19; the better name has been taken
             raise GenomeError(
                 f"{source}: contigs {partner[found]!r} and {name!r} both mean {found!r} of the sequence. "
                 "Keep one name for one contig."
