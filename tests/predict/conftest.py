@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from epilm.corpus.manifest import CorpusContig, CorpusFile, CorpusManifest, write_manifest
-from epilm.corpus.schema import contig_schema
+from epilm.corpus.schema import bins_per_window, contig_schema, window_schema
 from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.models.provenance import Provenance, write_provenance
@@ -35,6 +35,15 @@ class ToyCorpus:
     manifest: CorpusManifest
     dna: dict[str, np.ndarray]
     states: dict[str, np.ndarray]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Models this small run faster on one thread than on several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")
@@ -62,7 +71,10 @@ def toy_corpus(tmp_path_factory) -> ToyCorpus:
         cell_types=CELLS,
         held_out_cell_types=("brain",),
         state_names=STATE_NAMES,
-        files=tuple(_write_contig(folder, name, dna[name], states[name]) for name in LENGTHS),
+        files=(
+            *(_write_contig(folder, name, dna[name], states[name]) for name in LENGTHS),
+            _write_windows(folder, "chr2", dna["chr2"], states["chr2"]),
+        ),
     )
     write_manifest(Location(str(folder)), manifest)
     return ToyCorpus(folder, manifest, dna, states)
@@ -80,16 +92,39 @@ def _write_contig(folder: Path, name: str, dna: np.ndarray, states: np.ndarray) 
             np.ascontiguousarray(states[:, i * chunk_bins : (i + 1) * chunk_bins]).tobytes() for i in range(len(starts))
         ],
     }
-    path = f"contigs/{name}/part-00000.parquet"
+    table = pa.table(rows, schema=schema)
+    split = "train" if name == "chr1" else "held_out"
+    return _write_file(folder, f"contigs/{name}/part-00000.parquet", table, view="contigs", split=split)
+
+
+def _write_windows(folder: Path, name: str, dna: np.ndarray, states: np.ndarray) -> CorpusFile:
+    """Every second window of a held-out contig, last first: the corpus keeps windows shuffled."""
+    num_bins = bins_per_window(WINDOW_BP, BIN_BP)
+    starts = range(len(dna) // WINDOW_BP * WINDOW_BP - WINDOW_BP, -1, -2 * WINDOW_BP)
+    rows = {
+        "chrom": [name] * len(starts),
+        "start": list(starts),
+        "n_fraction": [0.0] * len(starts),
+        "dna": [dna[start : start + WINDOW_BP].tobytes() for start in starts],
+        "states": [
+            np.ascontiguousarray(states[:, start // BIN_BP : start // BIN_BP + num_bins]).tobytes() for start in starts
+        ],
+    }
+    schema = window_schema(window_bp=WINDOW_BP, bin_bp=BIN_BP, num_cells=len(CELLS), num_signals=0)
+    table = pa.table(rows, schema=schema)
+    return _write_file(folder, "windows/held_out/part-00000.parquet", table, view="windows", split="held_out")
+
+
+def _write_file(folder: Path, path: str, table: pa.Table, *, view: str, split: str) -> CorpusFile:
     (folder / path).parent.mkdir(parents=True)
-    pq.write_table(pa.table(rows, schema=schema), folder / path, row_group_size=2)
+    pq.write_table(table, folder / path, row_group_size=2)
     data = (folder / path).read_bytes()
-    groups = tuple(min(2, len(starts) - first) for first in range(0, len(starts), 2))
+    groups = tuple(min(2, table.num_rows - first) for first in range(0, table.num_rows, 2))
     return CorpusFile(
         path=path,
-        view="contigs",
-        split="train" if name == "chr1" else "held_out",
-        rows=len(starts),
+        view=view,  # type: ignore[arg-type]
+        split=split,  # type: ignore[arg-type]
+        rows=table.num_rows,
         row_group_rows=groups,
         bytes=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
@@ -98,9 +133,9 @@ def _write_contig(folder: Path, name: str, dna: np.ndarray, states: np.ndarray) 
 
 @pytest.fixture(scope="session")
 def make_model(tmp_path_factory, toy_corpus):
-    """``make_model(k=3, stride=3, states=True)`` -> folder of a small random model, as training writes it."""
+    """``make_model(k=3, stride=3, states=True, combine="sum")`` -> folder of a small random model, as training writes it."""
 
-    def make(*, k: int = 3, stride: int = 3, states: bool = True, **provenance: object) -> Path:
+    def make(*, k: int = 3, stride: int = 3, states: bool = True, combine: str = "sum", **provenance: object) -> Path:
         folder = tmp_path_factory.mktemp("model") / "model"
         names = STATE_NAMES if states else ()
         config = EbertConfig(
@@ -115,6 +150,7 @@ def make_model(tmp_path_factory, toy_corpus):
             k=k,
             stride=stride,
             bin_bp=BIN_BP,
+            combine=combine,
             initializer_range=0.5,  # large weights, so that the input decides the output
         )
         torch.manual_seed(k * 100 + stride)

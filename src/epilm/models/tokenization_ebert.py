@@ -4,6 +4,7 @@ Exported models carry this file, so it imports numpy, torch and transformers alo
 """
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ class KmerTokenizer(PreTrainedTokenizer):
             text, text_pair = self._to_ids(text), self._to_ids(text_pair)
         return super()._encode_plus(text, text_pair, is_split_into_words=is_split_into_words, **kwargs)
 
-    def _to_ids(self, text):
+    def _to_ids(self, text) -> Any:
         if isinstance(text, str):
             return text if "[" in text else self.kmer_ids(text)
         if isinstance(text, (list, tuple)) and text and all(isinstance(item, str) for item in text):

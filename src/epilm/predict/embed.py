@@ -10,36 +10,22 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import ray
 import ray.data
 
-from epilm.config import fingerprint
-from epilm.corpus.intervals import load_intervals
-from epilm.corpus.manifest import CorpusManifest, read_manifest
-from epilm.errors import CorpusError, EpilmError, RecipeError
-from epilm.genome.intervals import overlap_bp
-from epilm.models.provenance import Provenance
-from epilm.predict.encode import Intervals
-from epilm.predict.load import (
-    WEIGHTS_FILE,
-    TokenLayout,
-    check_fits_corpus,
-    choose_cells,
-    read_model_info,
-)
+from epilm import errors
+from epilm.errors import EpilmError, RecipeError
 from epilm.predict.parts import (
     EMBEDDINGS_FILE,
     Part,
     count_without_dna,
     finished_parts,
-    plan_parts,
+    remove_leftovers,
     write_intervals,
 )
+from epilm.predict.plan import EmbedPlan, check_embed, leak_summary
 from epilm.predict.recipe import EmbedRecipe
-from epilm.predict.tiles import count_tokens
-from epilm.predict.worker import PartWriter, interval_columns
+from epilm.predict.worker import PartWriter
 from epilm.runs import OnExisting, open_run
 from epilm.storage import Location
 
@@ -62,52 +48,21 @@ def run_embed(
     Raises:
         EpilmError: model, corpus, intervals or cell types are wrong or do not fit each other; before any actor starts.
     """
-    manifest = read_manifest(Location(recipe.corpus))
-    info = read_model_info(Location(recipe.model))
-    check_fits_corpus(info.provenance, manifest, corpus=recipe.corpus)
-    cells = choose_cells(recipe.cell_types, info.provenance, manifest)
-    names = tuple(manifest.cell_types[cell] for cell in cells) or ("",)
-    table = load_intervals(recipe.intervals, manifest)
-    columns = interval_columns(table)
-    check_intervals(columns, table.column("id").to_pylist(), info.layout, recipe.pooling)
+    plan = check_embed(recipe)
     num_gpus = _resources(recipe)
-    fingerprints = _data_fingerprints(recipe, manifest, table)
-    parts = plan_parts(
-        columns.end - columns.start,
-        layout=info.layout,
-        num_cells=len(names),
-        pooling=recipe.pooling,
-        sequences_per_part=recipe.sequences_per_part,
-    )
-    run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=fingerprints)
-    write_intervals(run.folder, table)
-    done = finished_parts(run.folder, parts) if run.resumed else {}
-    kept = f"; {len(done)} of them were done before" if done else ""
-    progress(f"embed: {len(columns.chrom):,} intervals x {len(names)} cell type(s) in {len(parts)} part(s){kept}")
+    run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=plan.fingerprints)
+    write_intervals(run.folder, plan.intervals)
+    remove_leftovers(run.folder)
+    done = finished_parts(run.folder, plan.parts) if run.resumed else {}
+    progress(_opening(plan, len(done)))
     started = time.monotonic()
-    constructor = {"recipe": recipe, "folder": run.folder, "parts": parts, "cells": cells, "names": names}
-    pending = [part for part in parts if part.index not in done]
-    entries = done | _embed_parts(recipe, num_gpus, constructor, pending, progress)
+    pending = [part for part in plan.parts if part.index not in done]
+    entries = done | _embed_parts(recipe, num_gpus, run.folder, plan, pending, progress)
     seconds = time.monotonic() - started
-    summary = {
-        "pooling": recipe.pooling,
-        "dim": info.layout.hidden_size,
-        "num_intervals": len(columns.chrom),
-        "num_rows": sum(part.rows for part in parts),
-        "cell_types": list(names) if cells else [],
-        "intervals_without_dna": count_without_dna(run.folder, parts),
-        "leak": leak_summary(columns, names if cells else (), info.provenance),
-    }
-    description = {
-        **summary,
-        "token_bp": {"k": info.layout.k, "stride": info.layout.stride},
-        "dtype": recipe.dtype,
-        "model_path": str(Location(recipe.model)),
-        "model_sha256": fingerprints["model"],
-        "model": info.provenance.model_dump(mode="json"),
-        "corpus": str(Location(recipe.corpus)),
-        "corpus_fingerprint": fingerprints["corpus"],
-        "files": [entries[part.index] for part in parts],
+    summary = _summary(recipe, plan) | {"intervals_without_dna": count_without_dna(run.folder, plan.parts)}
+    description = summary | {
+        **_origin(recipe, plan),
+        "files": [entries[part.index] for part in plan.parts],
     }
     (run.folder / EMBEDDINGS_FILE).write_json(description)
     windows = sum(part.sequences for part in pending)
@@ -125,47 +80,41 @@ def run_embed(
     )
 
 
-def check_intervals(intervals: Intervals, ids: Sequence[str], layout: TokenLayout, pooling: str) -> None:
-    """Refuse intervals that have no token, or more than one window where the pooling needs a single CLS.
-
-    Raises:
-        CorpusError: no interval at all.
-        RecipeError: naming how many there are and the first of them.
-    """
-    if not len(ids):
-        raise CorpusError("no interval is left to embed. Check `intervals` against the corpus' contigs.")
-    num_tokens = count_tokens(intervals.end - intervals.start, k=layout.k, stride=layout.stride)
-    short = np.flatnonzero(num_tokens == 0)
-    if len(short):
-        raise RecipeError(
-            f"{len(short)} of {len(ids)} intervals are shorter than the model's k-mers of {layout.k} bp, e.g. "
-            f"{_show(intervals, ids, short[0])}. Widen or remove them."
-        )
-    long = np.flatnonzero(num_tokens > layout.max_tokens)
-    if pooling == "cls" and len(long):
-        raise RecipeError(
-            f"pooling=cls needs intervals of one window, at most {layout.window_bp + layout.stride - 1} bp, but "
-            f"{len(long)} of {len(ids)} are longer, e.g. {_show(intervals, ids, long[0])}. Use pooling=mean or tokens."
-        )
+def _opening(plan: EmbedPlan, num_done: int) -> str:
+    """The first line: what will be embedded, what was before, and what is left out."""
+    kept = f"; {num_done} of them were done before" if num_done else ""
+    left_out = ", ".join(f"{count:,} {reason}" for reason, count in plan.left_out.items())
+    return (
+        f"embed: {plan.intervals.num_rows:,} intervals x {len(plan.names)} cell type(s) in {len(plan.parts)} part(s)"
+        f"{kept}{f'; left out: {left_out}' if left_out else ''}"
+    )
 
 
-def _show(intervals: Intervals, ids: Sequence[str], row: int) -> str:
-    start, end = int(intervals.start[row]), int(intervals.end[row])
-    return f"{ids[row]!r} ({intervals.chrom[row]}:{start}-{end}, {end - start} bp)"
-
-
-def leak_summary(intervals: Intervals, cell_types: Sequence[str], provenance: Provenance) -> dict[str, Any]:
-    """Which of the intervals and cell types the model was trained on; readers of the embeddings check it."""
-    seen = np.isin(intervals.chrom.astype(str), list(provenance.trained_contigs))
-    if provenance.trained_regions is not None:
-        import pandas as pd
-
-        regions = pd.DataFrame(list(provenance.trained_regions), columns=["chrom", "start", "end"])
-        seen &= overlap_bp(intervals.chrom, intervals.start, intervals.end, regions) > 0
+def _summary(recipe: EmbedRecipe, plan: EmbedPlan) -> dict[str, Any]:
+    """What both ``result.json`` and ``embeddings.json`` say of the rows."""
+    cell_types = plan.names if plan.cells else ()
+    contigs = [contig.name for contig in plan.manifest.contigs]
     return {
-        "trained_contigs": list(provenance.trained_contigs),
-        "intervals_on_trained": int(seen.sum()),
-        "trained_cell_types": [name for name in cell_types if name in provenance.trained_cell_types],
+        "pooling": recipe.pooling,
+        "dim": plan.info.layout.hidden_size,
+        "num_intervals": plan.intervals.num_rows,
+        "num_rows": sum(part.rows for part in plan.parts),
+        "cell_types": list(cell_types),
+        "intervals_left_out": plan.left_out,
+        "leak": leak_summary(plan.columns, cell_types, plan.info.provenance, contigs),
+    }
+
+
+def _origin(recipe: EmbedRecipe, plan: EmbedPlan) -> dict[str, Any]:
+    """What the rows come from, for those who read them."""
+    return {
+        "token_bp": {"k": plan.info.layout.k, "stride": plan.info.layout.stride},
+        "dtype": recipe.dtype,
+        "model_path": str(Location(recipe.model)),
+        "model_sha256": plan.fingerprints["model"],
+        "model": plan.info.provenance.model_dump(mode="json"),
+        "corpus": str(Location(recipe.corpus)),
+        "corpus_fingerprint": plan.fingerprints["corpus"],
     }
 
 
@@ -185,19 +134,11 @@ def _resources(recipe: EmbedRecipe) -> float:
     return num_gpus
 
 
-def _data_fingerprints(recipe: EmbedRecipe, manifest: CorpusManifest, intervals: pa.Table) -> dict[str, str]:
-    """Identity of the inputs, compared when a run resumes."""
-    return {
-        "corpus": manifest.fingerprint(),
-        "model": (Location(recipe.model) / WEIGHTS_FILE).sha256(),
-        "intervals": fingerprint([column.to_pylist() for column in intervals.columns]),
-    }
-
-
 def _embed_parts(
     recipe: EmbedRecipe,
     num_gpus: float,
-    constructor: dict[str, Any],
+    folder: Location,
+    plan: EmbedPlan,
     pending: Sequence[Part],
     progress: Callable[[str], None],
 ) -> dict[int, dict[str, object]]:
@@ -205,6 +146,15 @@ def _embed_parts(
     if not pending:
         return {}
     by_index = {part.index: part for part in pending}
+    constructor = {
+        "recipe": recipe,
+        "folder": folder,
+        "parts": plan.parts,
+        "cells": plan.cells,
+        "names": plan.names,
+        # not "auto": an actor without a GPU of its own may still see the machine's
+        "device": "cuda" if num_gpus else "cpu",
+    }
     total, done, started = sum(part.sequences for part in pending), 0, time.monotonic()
     entries: dict[int, dict[str, object]] = {}
     dataset = ray.data.from_items(
@@ -217,28 +167,14 @@ def _embed_parts(
         num_cpus=recipe.cpus_per_worker,
         num_gpus=num_gpus,
     )
-    try:
-        for row in dataset.iter_rows():
-            part = by_index[row["part"]]
-            entries[part.index] = {"path": part.path, "rows": part.rows, "sha256": row["sha256"]}
-            done += part.sequences
-            rate = done / (time.monotonic() - started)
-            progress(f"embed: {done:,} of {total:,} windows ({100 * done / total:.0f} %), {rate:,.0f} windows/s")
-    except Exception as error:
-        raise _user_error(error) or error from error
+    for row in dataset.iter_rows():
+        if row["error"]:
+            raise getattr(errors, row["error_kind"], EpilmError)(
+                f"{row['error']}\nThe finished parts are kept in {folder}; go on with --resume."
+            )
+        part = by_index[row["part"]]
+        entries[part.index] = {"path": part.path, "rows": part.rows, "sha256": row["sha256"]}
+        done += part.sequences
+        rate = done / (time.monotonic() - started)
+        progress(f"embed: {done:,} of {total:,} windows ({100 * done / total:.0f} %), {rate:,.0f} windows/s")
     return entries
-
-
-def _user_error(error: BaseException) -> EpilmError | None:
-    """The user's error inside what Ray makes of an exception in an actor."""
-    seen: set[int] = set()
-    todo: list[BaseException | None] = [error]
-    while todo:
-        item = todo.pop()
-        if item is None or id(item) in seen:
-            continue
-        if isinstance(item, EpilmError):
-            return item
-        seen.add(id(item))
-        todo += [item.__cause__, item.__context__, getattr(item, "cause", None)]
-    return None

@@ -27,9 +27,12 @@ Pooling = Literal["mean", "cls", "tokens"]
 class Gathered(Protocol):
     """What a reader returns: see ``epilm.corpus.gather.GatheredIntervals``."""
 
-    dna: np.ndarray
-    states: np.ndarray | None
-    phase: np.ndarray
+    @property
+    def dna(self) -> np.ndarray: ...
+    @property
+    def states(self) -> np.ndarray | None: ...
+    @property
+    def phase(self) -> np.ndarray: ...
 
 
 class Reader(Protocol):

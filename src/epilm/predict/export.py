@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import shutil
 import uuid
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from epilm.errors import CheckpointError, RunExistsError, StorageError
 from epilm.models import configuration_ebert, modeling_ebert, tokenization_ebert
 from epilm.models.provenance import PROVENANCE_FILE
-from epilm.predict.load import CONFIG_FILE, WEIGHTS_FILE, read_model_info
+from epilm.predict.load import CONFIG_FILE, copy_file, read_model_info
 from epilm.predict.model_card import model_card
+from epilm.predict.weights import WEIGHTS_FILE, check_weights
 from epilm.storage import Location
 
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -49,15 +49,22 @@ def export_model(
     source = model_dir if isinstance(model_dir, Location) else Location(str(model_dir))
     out = Path(out).expanduser().absolute()
     info = read_model_info(source)
+    check_weights(source, info.config)
     tokenizer_files = _tokenizer_files(source)
     _check_out(out, source, on_existing)
     partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
     try:
         partial.mkdir(parents=True)
         for name in (WEIGHTS_FILE, PROVENANCE_FILE, *tokenizer_files):
-            _copy(source / name, partial / name)
-        _write_with_auto_map(source / CONFIG_FILE, partial / CONFIG_FILE, MODEL_CLASSES)
-        _write_with_auto_map(source / TOKENIZER_FILE, partial / TOKENIZER_FILE, TOKENIZER_CLASSES)
+            copy_file(source / name, partial / name)
+        _write_settings(source / CONFIG_FILE, partial / CONFIG_FILE, auto_map=MODEL_CLASSES)
+        _write_settings(
+            source / TOKENIZER_FILE,
+            partial / TOKENIZER_FILE,
+            auto_map=TOKENIZER_CLASSES,
+            state_names=list(info.provenance.state_names),
+            bin_bp=info.layout.bin_bp,
+        )
         for module in CODE:
             path = Path(str(module.__file__))
             shutil.copyfile(path, partial / path.name)
@@ -96,15 +103,6 @@ def _check_out(out: Path, source: Location, on_existing: str) -> None:
         raise RunExistsError(f"{out} is not an export (no {PROVENANCE_FILE} in it), so --overwrite will not delete it.")
 
 
-def _copy(source: Location, target: Path) -> None:
-    if source.is_local:
-        shutil.copyfile(source.path, target)
-    else:
-        with source.fs.open_input_stream(source.path, compression=None) as stream, target.open("wb") as sink:
-            shutil.copyfileobj(stream, sink, 1 << 22)
-
-
-def _write_with_auto_map(source: Location, target: Path, classes: Mapping[str, Any]) -> None:
-    settings = source.read_json()
-    settings["auto_map"] = dict(classes)
+def _write_settings(source: Location, target: Path, **changes: Any) -> None:
+    settings = source.read_json() | changes
     target.write_text(json.dumps(settings, indent=2, sort_keys=True, ensure_ascii=False) + "\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shutil
 import tempfile
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -19,10 +20,10 @@ from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.modeling_ebert import EbertForPreTraining, EbertModel
 from epilm.models.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from epilm.predict.tiles import count_tokens, span_bp
+from epilm.predict.weights import WEIGHTS_FILE, check_weights
 from epilm.storage import Location
 
 CONFIG_FILE = "config.json"
-WEIGHTS_FILE = "model.safetensors"
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -123,19 +124,14 @@ def load_model(model_dir: Location, *, device: str = "cpu", dtype: Dtype = "floa
     """
     info = read_model_info(model_dir)
     place = resolve_device(device)
+    check_weights(model_dir, info.config)
     with local_copy(model_dir, (CONFIG_FILE, WEIGHTS_FILE)) as folder:
         try:
-            # with its heads, though only the encoder is kept: weights without a place are then a fault
-            model, report = EbertForPreTraining.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+            # with its heads, though only the encoder is kept: loading the encoder alone would warn of them
+            model = EbertForPreTraining.from_pretrained(folder, dtype=torch.float32)
         except (OSError, RuntimeError, ValueError) as error:
             raise CheckpointError(f"the weights in {model_dir} cannot be loaded: {error}") from error
-    strays = sorted({*report["missing_keys"], *report["unexpected_keys"], *map(str, report["mismatched_keys"])})
-    if strays:
-        raise CheckpointError(
-            f"the weights in {model_dir} do not fit its {CONFIG_FILE}: {', '.join(strays[:3])}"
-            f"{' and others' if len(strays) > 3 else ''} are missing or left over. Copy both files from one run."
-        )
-    encoder = model.ebert.eval().to(device=place, dtype=getattr(torch, dtype))
+    encoder = model.ebert.eval().to(device=place, dtype=getattr(torch, dtype))  # pyright: ignore
     return LoadedModel(model=encoder, layout=info.layout, provenance=info.provenance, device=place)
 
 
@@ -160,8 +156,14 @@ def local_copy(folder: Location, names: Sequence[str]):
         return
     with tempfile.TemporaryDirectory(prefix="epilm-model-") as temporary:
         for name in names:
-            (Path(temporary) / name).write_bytes((folder / name).read_bytes())
+            copy_file(folder / name, Path(temporary) / name)
         yield Path(temporary)
+
+
+def copy_file(source: Location, target: Path) -> None:
+    """Copy a file from anywhere to a local path, by and by: weights may be larger than the memory."""
+    with source.fs.open_input_stream(source.path, compression=None) as stream, target.open("wb") as sink:
+        shutil.copyfileobj(stream, sink, 1 << 22)
 
 
 def check_fits_corpus(provenance: Provenance, manifest: CorpusManifest, *, corpus: str) -> None:

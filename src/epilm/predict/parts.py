@@ -107,7 +107,7 @@ def write_part(folder: Location, part: Part, table: pa.Table) -> dict[str, objec
     assert table.num_rows == part.rows
     sink = pa.BufferOutputStream()
     labels = ["id", "chrom", "strand", "cell_type"]
-    pq.write_table(table, sink, compression="none", use_dictionary=labels, write_statistics=labels)
+    pq.write_table(table, sink, compression="none", use_dictionary=labels, write_statistics=labels)  # pyright: ignore
     data = sink.getvalue()
     (folder / part.path).write_bytes(data)
     return {"path": part.path, "rows": part.rows, "sha256": hashlib.sha256(data).hexdigest()}
@@ -121,6 +121,13 @@ def finished_parts(folder: Location, parts: Sequence[Part]) -> dict[int, dict[st
         for part in parts
         if part.path in names and _num_rows(folder / part.path) == part.rows
     }
+
+
+def remove_leftovers(folder: Location) -> None:
+    """Delete the halves of parts that a killed run left behind."""
+    for name in folder.children():
+        if name.startswith("part-") and name.endswith(".tmp"):
+            (folder / name).delete()
 
 
 def count_without_dna(folder: Location, parts: Sequence[Part]) -> int:

@@ -30,7 +30,7 @@ class Tiles:
         return len(self.interval)
 
 
-def count_tokens(length_bp: np.ndarray, *, k: int, stride: int) -> np.ndarray:
+def count_tokens(length_bp: np.ndarray | int, *, k: int, stride: int) -> np.ndarray:
     """Tokens of intervals of ``length_bp``; 0 where an interval is shorter than ``k``."""
     return np.maximum((np.asarray(length_bp, np.int64) - k) // stride + 1, 0)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from epilm.corpus.gather import ContigReader
+from epilm.errors import EpilmError
 from epilm.predict.encode import Intervals, encode_intervals
-from epilm.predict.load import load_model
+from epilm.predict.load import LoadedModel, load_model
 from epilm.predict.parts import Part, part_table, read_intervals, write_part
 from epilm.predict.recipe import EmbedRecipe
 from epilm.storage import Location
@@ -26,16 +29,34 @@ class PartWriter:
         parts: list[Part],
         cells: tuple[int, ...],
         names: tuple[str, ...],
+        device: str,
     ):
-        torch.set_num_threads(recipe.cpus_per_worker)  # more threads than cores only wait for each other
         self.recipe, self.folder, self.parts, self.cells, self.names = recipe, folder, parts, cells, names
-        self.loaded = load_model(Location(recipe.model), device="auto", dtype=recipe.dtype)
-        self.reader = ContigReader(Location(recipe.corpus))
-        self.intervals = read_intervals(folder)
+        self.device = device
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        entries = [self._write(self.parts[index]) for index in batch["part"].tolist()]
-        return {"part": batch["part"], "sha256": np.array([entry["sha256"] for entry in entries])}
+        """Batch ``{"part": [n]}`` -> its parts' checksums, or the user's error as text: Ray drops an exception's type."""
+        (index,) = batch["part"].tolist()
+        entry, kind, message = {"sha256": ""}, "", ""
+        try:
+            entry = self._write(self.parts[index])
+        except EpilmError as error:
+            kind, message = type(error).__name__, str(error)
+        row = {"part": index, "sha256": entry["sha256"], "error_kind": kind, "error": message}
+        return {key: np.array([value]) for key, value in row.items()}
+
+    @cached_property
+    def loaded(self) -> LoadedModel:
+        torch.set_num_threads(self.recipe.cpus_per_worker)  # more threads than cores only wait for each other
+        return load_model(Location(self.recipe.model), device=self.device, dtype=self.recipe.dtype)
+
+    @cached_property
+    def reader(self) -> ContigReader:
+        return ContigReader(Location(self.recipe.corpus))
+
+    @cached_property
+    def intervals(self) -> pa.Table:
+        return read_intervals(self.folder)
 
     def _write(self, part: Part) -> dict[str, object]:
         rows = self.intervals.slice(part.first, part.last - part.first)
