@@ -254,7 +254,11 @@ def _run_validate(arguments: argparse.Namespace) -> int:
     from epilm.storage import Location
 
     report = validate_corpus(Location(arguments.corpus), progress=_progress())
-    print(report)
+    windows = ", ".join(f"{count:,} {split}" for split, count in report.num_windows.items())
+    print(
+        f"{report.location}: no faults in {report.num_files} files of {report.num_bytes / 1e6:.1f} MB ({windows} windows; "
+        f"{report.num_compared} of them compared with the contigs)"
+    )
     return 0
 
 
