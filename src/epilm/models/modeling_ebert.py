@@ -49,6 +49,8 @@ class EbertPreTrainedModel(PreTrainedModel):
 class EbertModel(EbertPreTrainedModel):
     """The encoder: DNA + state + position embeddings, then BERT layers."""
 
+    _keys_to_ignore_on_load_unexpected = [r"^(dna|state)_head\."]  # of a pre-trained model; no report of them
+
     def __init__(self, config):
         super().__init__(config)
         self.encoder = BertModel(config, add_pooling_layer=False)

@@ -79,7 +79,7 @@ def _snippet(info: ModelInfo, name: str) -> str:
         num_bins = -(-layout.window_bp // layout.bin_bp)
         states = f"""
 bins = [[0] * {num_bins}]  # one state number per {layout.bin_bp}-bp bin; {NO_STATE} = no data
-inputs["state_ids"] = tokenizer.encode_states(bins, bin_bp={layout.bin_bp}, length_bp=len(dna))
+inputs["state_ids"] = tokenizer.encode_states(bins, length_bp=len(dna))
 """
     return f"""import torch
 from transformers import AutoModel, AutoTokenizer
@@ -88,7 +88,7 @@ folder = "{name}"
 tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=True)
 model = AutoModel.from_pretrained(folder, trust_remote_code=True).eval()
 
-dna = "{_example_dna()}"[:{layout.window_bp}]
+dna = ("ACGTTGCA" * {-(-layout.window_bp // 8)})[:{layout.window_bp}]  # at most {layout.window_bp} bp
 inputs = tokenizer([dna], return_tensors="pt")
 {states}
 with torch.inference_mode():
@@ -96,10 +96,6 @@ with torch.inference_mode():
 embedding = hidden[:, 1:-1].mean(dim=1)  # without [CLS] and [SEP]
 print(tuple(embedding.shape))
 """
-
-
-def _example_dna() -> str:
-    return "ACGTTGCA"
 
 
 def _state_note(info: ModelInfo) -> str:
