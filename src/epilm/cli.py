@@ -50,11 +50,12 @@ def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     return PretrainRecipe, pretrain, check_pretrain
 
 
-def _embed() -> tuple[type, Callable[..., Any], None]:
+def _embed() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     from epilm.predict.embed import run_embed
+    from epilm.predict.plan import check_embed
     from epilm.predict.recipe import EmbedRecipe
 
-    return EmbedRecipe, run_embed, None
+    return EmbedRecipe, run_embed, check_embed
 
 
 def _regress() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
