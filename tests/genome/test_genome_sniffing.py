@@ -121,7 +121,7 @@ def test_columns_that_are_too_many_or_too_few(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("chrom\tstart\tend\tname\nchr1\t0\t1\tE\n", r"x\.txt is not a BED file: .*Its first line is b'chrom"),
-        ("chr1\t0\t1\tE\nchr1\t2\tE\n", r"has 3 columns instead of 4: 'chr1\\t2\\tE'"),
+        ("#a\ntrack x\nchr1\t0\t1\tE\nchr1\t2\tE\n", r"line 4 has 3 columns instead of 4: 'chr1\\t2\\tE'"),
         ("chr1\t0\t\tE\n", "is not a BED file"),
         ("chr1\t0\t1.5\tE\n", "is not a BED file"),
         ("#only\n", "holds no lines of data"),

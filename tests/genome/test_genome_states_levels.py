@@ -68,7 +68,7 @@ def test_three_tracks_are_27_states(tmp_path: Path) -> None:
     )
     binned = [[np.nanmean(values(s)["I"][a : a + BIN].astype(float)) for a in (*range(0, 200, 10), *range(250, 905, 10))]
               for s in range(3)]  # fmt: skip
-    cuts = [np.quantile(np.float32(row), [1 / 3, 2 / 3], method="linear").tolist() for row in binned]
+    cuts = [np.quantile(np.array(row, np.float32), [1 / 3, 2 / 3], method="linear").tolist() for row in binned]
     np.testing.assert_allclose(source.cuts[0], cuts, rtol=1e-6)
     for contig in ("I", "II"):
         length_bp = len(values(0)[contig])

@@ -41,8 +41,9 @@ def encode_into(letters: np.ndarray, out: np.ndarray, source: str | None) -> Non
         code ^= block >> 2
         code &= 3
         if not known.all():
-            code[~known] = BASE_N
-            if source is not None:
+            np.copyto(code, BASE_N, where=~known)
+            known |= upper == 0x4E  # N, by far the commonest of the rest
+            if source is not None and not known.all():
                 _refuse_foreign(block[~known], source)
         out[begin : begin + step] = code
 

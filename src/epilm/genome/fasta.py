@@ -87,7 +87,7 @@ def index_fasta(buffer: Any, source: str) -> list[FastaRecord]:
         line_end = buffer.find(bytes([newline]), start, stop)
         line_end = stop if line_end < 0 else line_end
         header = bytes(buffer[start + 1 : line_end]).decode("utf-8", "replace").strip()
-        records.append(_measure(codes, header, min(line_end + 1, stop), stop, newline))
+        records.append(_measure(buffer, codes, header, min(line_end + 1, stop), stop, newline))
     return records
 
 
@@ -100,15 +100,14 @@ def _header_starts(buffer: Any) -> list[int]:
     return starts
 
 
-def _measure(codes: np.ndarray, header: str, offset: int, stop: int, newline: int) -> FastaRecord:
+def _measure(buffer: Any, codes: np.ndarray, header: str, offset: int, stop: int, newline: int) -> FastaRecord:
     """Line geometry of one sequence; verified over the whole sequence, so that reading in place is exact."""
     body = codes[offset:stop]
     while body.size and body[-1] in (_NEWLINE, _RETURN, _BLANK):
         body = body[:-1]
-    step = 1 << 26
-    first = next(
-        (i + int(np.argmax(b)) for i in range(0, body.size, step) if (b := body[i : i + step] == newline).any()), -1
-    )
+    first = buffer.find(bytes([newline]), offset, offset + body.size) - offset if body.size else -1
+    first = max(first, -1)
+    step = 1 << 20
     found = sum(int(np.count_nonzero(body[i : i + step] <= _BLANK)) for i in range(0, body.size, step))
     if first < 0 and not found:
         return FastaRecord(header, offset, body.size, body.size, body.size, body.size + 1)

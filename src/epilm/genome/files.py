@@ -150,6 +150,7 @@ def read_columns(
     """
     data = read_text(path) if data is None else data
     header = _HEADER.match(data)
+    skipped = data.count(b"\n", 0, header.end()) if header else 0
     if header:
         data = data[header.end() :]
     first = data.split(b"\n", 1)[0]
@@ -167,7 +168,8 @@ def read_columns(
     def note(row: pacsv.InvalidRow) -> str:
         if row.text.startswith(("#", "track", "browser")):
             return "skip"
-        problems.append(f"line {row.number or '?'} has {row.actual_columns} columns instead of {width}: {row.text!r}")
+        line = 1 + skipped + data.count(b"\n", 0, max(data.find(row.text.encode()), 0))
+        problems.append(f"line {line} has {row.actual_columns} columns instead of {width}: {row.text!r}")
         return "error"
 
     try:
