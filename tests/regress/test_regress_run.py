@@ -50,7 +50,7 @@ def test_known_truth_is_found(whole):
     assert pearson["states"] > 0.65  # 0.9 is the ceiling that the simulation's noise sets
     assert pearson["states"] > pearson["kmers"] + 0.3
     assert pearson["told"] > 0.4  # one level a gene, the same in all its cells
-    assert result["features"]["told"]["top_gain"]["e10"] > 0.3
+    assert next(iter(result["features"]["told"]["top_gain"])) == "e10"
     assert result["features"]["states"]["r2"]["value"] > 0.4
     assert abs(result["features"]["mean"]["r2"]["value"]) < 0.05
     assert pearson["mean"] is None
@@ -106,7 +106,7 @@ def test_a_killed_run_goes_on_without_fitting_again(toy, features, whole):
 
 
 def test_two_actors_and_two_seeds(toy):
-    recipe = toy.recipe(name="two", num_seeds=2, rows_per_part=40, boost={"num_actors": 2, "max_rounds": 60})
+    recipe = toy.recipe(name="two", num_seeds=2, rows_per_part=40, boost={"num_actors": 2, "max_rounds": 40})
     result = run_regress(recipe)
     scored = result["features"]["states"]
     assert scored["pearson"]["value"] > 0.6

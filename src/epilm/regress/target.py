@@ -37,6 +37,11 @@ def read_target(config: TableTarget | TracksTarget) -> tuple[pd.DataFrame, dict[
     table["id"] = join_id(table["id"], config.id_version)
     _refuse_duplicates(table, source=_source(config))
     missing = table["value"].isna()
+    if missing.all():
+        raise RecipeError(
+            f"{_source(config)}: none of the {len(table)} rows has a value. Name the column with the values as "
+            "target.value, or tracks that cover the genes."
+        )
     table = table[~missing].reset_index(drop=True)
     table["value"] = transformed(table["value"].to_numpy(np.float64), config, ids=table["id"], source=_source(config))
     return table, {**seen, "target_rows": len(table), "target_values_missing": int(missing.sum())}

@@ -81,7 +81,9 @@ def write_features(
         )
         for part in pending
     ]
-    dataset = ray.data.from_arrow(blocks).map_batches(
+    dataset = ray.data.from_arrow(blocks)
+    dataset.context.raise_original_map_exception = True  # otherwise the user's error arrives as text alone
+    dataset = dataset.map_batches(
         _write_part,  # pyright: ignore[reportArgumentType]
         fn_kwargs={"makers": dict(makers)},
         batch_size=None,
