@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import yaml
@@ -14,6 +14,12 @@ from epilm.storage import Location
 
 CELLS = ("K562", "HepG2", "GM12878", "H1")
 STATES = ("1_TssA", "2_TssFlnk", "3_Tx", "4_Enh", "5_TssBiv", "6_ReprPC", "7_Het", "8_Quies")
+
+FILES: tuple[tuple[Literal["windows", "contigs"], Literal["train", "held_out"], int], ...] = (
+    ("windows", "train", 5_380),
+    ("windows", "held_out", 3_980),
+    ("contigs", "train", 56),
+)
 
 
 def write_run(folder: Path, stage: str, recipe: dict[str, Any], result: dict[str, Any] | None = None) -> Path:
@@ -130,24 +136,33 @@ def pretrain_run(
     return folder
 
 
-def regress_run(folder: Path) -> Path:
-    def score(value: float, half: float, seeds: list[float]) -> dict[str, Any]:
-        return {"value": value, "low": value - half, "high": value + half, "seeds": seeds}
+def regress_run(folder: Path, num_seeds: int = 3) -> Path:
+    """Scores as ``epilm regress`` writes them; the baseline has neither rounds nor seeds, and no correlation."""
+
+    def score(value: float, half: float) -> dict[str, Any]:
+        return {"value": value, "low": value - half, "high": value + half}
+
+    def over_seeds(value: float) -> dict[str, Any]:
+        values = [value + 0.006 * (i - 1) for i in range(num_seeds)]
+        return {"mean": value, "sd": 0.006 if num_seeds > 1 else None, "values": values}
 
     values = {"ebert": 0.74, "dbert": 0.41, "kmers": 0.38, "state_fractions": 0.69}
-    features = {
-        label: {
-            "pearson": score(r, 0.05, [r - 0.012, r + 0.004, r + 0.009]),
-            "spearman": score(r - 0.03, 0.06, []),
-            "r2": score(r * r - (0.25 if label == "kmers" else 0.0), 0.07, []),
-            "rounds": 180,
-            "num_train": 1420,
-            "num_test": 410,
-        }
-        for label, r in values.items()
-    }
+    features: dict[str, Any] = {}
+    for label, r in values.items():
+        scores = {"pearson": (r, 0.05), "spearman": (r - 0.03, 0.06), "r2": (r * r - 0.25 * (label == "kmers"), 0.07)}
+        features[label] = {key: score(*given) for key, given in scores.items()}
+        features[label] |= {"seeds": {key: over_seeds(given[0]) for key, given in scores.items()}}
+        features[label] |= {"rounds": 180, "num_train": 1420, "num_test": 410}
+    undefined = {"value": None, "low": None, "high": None}
+    features["mean"] = {"pearson": undefined, "spearman": undefined, "r2": score(-0.002, 0.01)}
+    features["mean"] |= {"num_train": 1420, "num_test": 410}
+    differences = [
+        {"first": "ebert", "second": "dbert", "pearson": score(0.33, 0.06)},
+        {"first": "ebert", "second": "state_fractions", "pearson": score(0.05, 0.07)},
+    ]
     recipe = {"name": folder.name, "seed": 7, "target": {"path": "expression.tsv", "transform": "log1p"}}
-    return write_run(folder, "regress", recipe, {"stage": "regress", "features": features})
+    result = {"stage": "regress", "features": features, "differences": differences}
+    return write_run(folder, "regress", recipe, result)
 
 
 def corpus_run(folder: Path) -> Path:
@@ -184,11 +199,7 @@ def corpus_run(folder: Path) -> Path:
                 bytes=rows * 900,
                 sha256="0" * 64,
             )
-            for view, split, rows in [
-                ("windows", "train", 5_380),
-                ("windows", "held_out", 3_980),
-                ("contigs", "train", 56),
-            ]
+            for view, split, rows in FILES
         ),
         windows_dropped={"n_fraction": 112, "blacklist": 31, "no_state": 0},
     )

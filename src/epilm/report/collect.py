@@ -43,6 +43,11 @@ class RunRecord:
     """What could not be read, one sentence each."""
 
     @property
+    def is_empty(self) -> bool:
+        """Nothing that a stage writes is in the folder: it is no run."""
+        return not (self.recipe_text or self.result or self.metrics or self.manifest or self.status == "finished")
+
+    @property
     def last_step(self) -> int | None:
         steps = [r["step"] for r in self.metrics if isinstance(r.get("step"), int)]
         return max(steps, default=None)

@@ -10,7 +10,7 @@ from typing import Any
 
 from epilm.corpus.manifest import CorpusManifest
 from epilm.report.collect import RunRecord
-from epilm.report.text import number, show
+from epilm.report.text import number, show, words
 
 MAX_CONTIGS = 60
 COMPOSITION_KEYS = ("state_composition", "state_fractions", "composition")
@@ -65,7 +65,7 @@ def corpus_view(record: RunRecord) -> CorpusView | None:
     if manifest is None:
         return None
     composition = _composition(record.result, manifest.state_names)
-    legend = dict((part.name, part.colour) for _, parts in composition for part in parts)
+    legend = {part.name: part.colour for _, parts in composition for part in parts}
     longest = max((c.end_bp - c.start_bp for c in manifest.contigs), default=1)
     spans = tuple(
         ContigSpan(c.name, c.split, 100 * (c.end_bp - c.start_bp) / longest, show(c.end_bp - c.start_bp, "bp"))
@@ -85,7 +85,7 @@ def _facts(manifest: CorpusManifest) -> list[tuple[str, str]]:
     contigs, held_out = manifest.contigs, manifest.held_out_contigs
     by_view = {view: sum(f.bytes for f in manifest.select(view)) for view in ("windows", "contigs")}
     dropped = sum(manifest.windows_dropped.values())
-    reasons = ", ".join(f"{show(count)} {reason}" for reason, count in manifest.windows_dropped.items() if count)
+    reasons = ", ".join(f"{show(count)} {words(reason)}" for reason, count in manifest.windows_dropped.items() if count)
     total_bp = sum(c.end_bp - c.start_bp for c in contigs)
     return [
         ("Assembly", manifest.assembly),

@@ -22,6 +22,7 @@ import epilm
 from epilm.errors import StorageError
 from epilm.report import corpora, curves, generic, learning, regression, settings, text
 from epilm.report.collect import RunRecord, collect_run
+from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
 LAID_OUT = ("corpus", "pretrain", "regress")
@@ -37,9 +38,11 @@ def build_report(run_folders: Sequence[Location], out: Location, title: str) -> 
         StorageError: no folder is a run, or ``out`` cannot be written.
     """
     records = unique_names([collect_run(folder) for folder in run_folders])
-    if all(record.status == "missing" for record in records):
-        listed = ", ".join(record.folder for record in records) or "none given"
-        raise StorageError(f"no run to report on: {listed}. Give the folders of runs, <storage>/<name>.")
+    if all(record.is_empty for record in records):
+        listed = ", ".join(record.folder for record in records) or "no folder was given"
+        raise StorageError(
+            f"no run to report on: {listed}. A run folder, <storage>/<name>, holds {RECIPE_FILE}; give one or more."
+        )
     out.write_text(render(records, title, written=datetime.datetime.now(datetime.UTC)))
     return out
 
@@ -74,7 +77,9 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             colours=colours,
             tiles=learning.headline_tiles(trained),
             panels=regression.panels(sets),
-            feature_sets=sets,
+            score_table=regression.score_table(sets),
+            paired=regression.differences(regressed),
+            has_seeds=any(score.seeds for item in sets for score in item.scores.values()),
             tables=learning.final_tables(trained),
             glance=settings.glance(trained),
             differences=settings.differences(trained),

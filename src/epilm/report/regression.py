@@ -1,4 +1,4 @@
-"""Regression results as bars with intervals: one panel a score, one row a feature set."""
+"""Regression results as bars with intervals (one panel a score, one row a feature set), as a table, and paired differences."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from epilm.report.collect import RunRecord
 from epilm.report.text import ABSENT, number, show
 
 SCORES = {"pearson": "Pearson r", "spearman": "Spearman ρ", "r2": "R²"}
-SPREAD_KEYS = ("seeds", "per_seed", "seed_values")
 
 
 @dataclass(frozen=True)
@@ -61,12 +60,16 @@ class FeatureSet:
     scores: dict[str, Score]
 
 
-def read_score(value: Any) -> Score:
-    """``{value, low, high[, seeds]}`` or a bare number."""
+def read_score(entry: dict[str, Any], key: str) -> Score:
+    """``entry[key]`` as ``{value, low, high}`` or a bare number, with ``entry["seeds"][key]["values"]``."""
+    value = entry.get(key)
+    spread = entry.get("seeds")
+    spread = spread.get(key) if isinstance(spread, dict) else None
+    values = spread.get("values") if isinstance(spread, dict) else None
+    seeds = tuple(v for v in map(number, values if isinstance(values, list) else []) if v is not None)
+    seeds = seeds if len(seeds) > 1 else ()  # a single seed is the value itself
     if not isinstance(value, dict):
-        return Score(number(value))
-    spread = next((value[key] for key in SPREAD_KEYS if isinstance(value.get(key), list)), [])
-    seeds = tuple(v for v in map(number, spread) if v is not None)
+        return Score(number(value), seeds=seeds)
     return Score(number(value.get("value")), number(value.get("low")), number(value.get("high")), seeds)
 
 
@@ -78,7 +81,7 @@ def feature_sets(records: Sequence[RunRecord]) -> list[FeatureSet]:
         for label, entry in features.items() if isinstance(features, dict) else ():
             if isinstance(entry, dict):
                 name = f"{label} · {record.name}" if len(records) > 1 else str(label)
-                scores = {key: read_score(entry[key]) for key in SCORES if key in entry}
+                scores = {key: read_score(entry, key) for key in SCORES if key in entry}
                 found.append(FeatureSet(name, _detail(entry), scores))
     return sorted(found, key=lambda item: -_rank(item.scores.get("pearson")))
 
@@ -90,6 +93,49 @@ def _rank(score: Score | None) -> float:
 def _detail(entry: dict[str, Any]) -> str:
     parts = [("num_train", "train"), ("num_test", "test"), ("rounds", "rounds")]
     return ", ".join(f"{show(entry[key])} {name}" for key, name in parts if key in entry)
+
+
+def score_table(sets: Sequence[FeatureSet]) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """(headings, rows): the panels' figures as text that can be copied."""
+    keys = [key for key in SCORES if any(key in item.scores for item in sets)]
+    headings = ("Features", *(SCORES[key] for key in keys), "Rows")
+    return headings, tuple(
+        (s.label, *(_with_interval(s.scores.get(k)) for k in keys), s.detail or ABSENT) for s in sets
+    )
+
+
+def differences(records: Sequence[RunRecord]) -> tuple[tuple[str, str, str, str], ...]:
+    """(first, second, Pearson of the first minus that of the second with its paired interval, verdict)."""
+    rows = []
+    for record in records:
+        entries = record.result.get("differences")
+        for entry in entries if isinstance(entries, list) else ():
+            if isinstance(entry, dict) and isinstance(entry.get("pearson"), dict):
+                score, suffix = read_score(entry, "pearson"), f" · {record.name}" if len(records) > 1 else ""
+                names = (f"{entry.get('first')}{suffix}", f"{entry.get('second')}{suffix}")
+                rows.append((*names, _with_interval(score, "signed"), _verdict(score)))
+    return tuple(rows)
+
+
+def _verdict(score: Score) -> str:
+    if score.low is None or score.high is None:
+        return ABSENT
+    return "first is better" if score.low > 0 else "second is better" if score.high < 0 else "not told apart"
+
+
+def _with_interval(score: Score | None, style: str = "three") -> str:
+    if score is None or score.value is None:
+        return ABSENT
+    shown = [
+        show(v, "signed") if style == "signed" else _three(v)
+        for v in (score.value, score.low, score.high)
+        if v is not None
+    ]
+    return f"{shown[0]} [{shown[1]}, {shown[2]}]" if len(shown) == 3 else shown[0]
+
+
+def _three(value: float) -> str:
+    return f"{value:.3f}".replace("-", "−")
 
 
 def panels(sets: Sequence[FeatureSet]) -> list[Panel]:
@@ -118,8 +164,10 @@ def _bar(item: FeatureSet, score: Score, zero: float, place: Any, best: float) -
     return IntervalBar(
         label=item.label,
         detail=item.detail,
-        text=ABSENT if score.value is None else f"{score.value:.3f}".replace("-", "−"),
-        interval=f"{score.low:.3f} to {score.high:.3f}".replace("-", "−") if has_interval else "",
+        text=ABSENT if score.value is None else _three(score.value),
+        interval=f"{_three(score.low)} to {_three(score.high)}"
+        if score.low is not None and score.high is not None
+        else "",
         best=score.value is not None and score.value == best,
         left=zero if at is None else min(zero, at),
         width=0.0 if at is None else abs(at - zero),
