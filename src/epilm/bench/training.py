@@ -25,6 +25,8 @@ from epilm.train.recipe import TrainConfig
 from epilm.train.step import run_step, split_batch, total_loss
 
 LEARNING_RATE = 1e-4
+MOST_STEP_TIME = 1.05
+"""Our step time over the plain loop's; the ratio of speeds is its inverse."""
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,13 @@ def our_step(bed: _Bed) -> Callable[[], float]:
 
 
 def training_step(bench: Workbench) -> Duel:
-    """EBERT of 4 x 256 in fp32, two micro-batches of 12: same weights, same masks, same dropout, equal loss.
+    """EBERT of 4 x 256 in fp32, four micro-batches of 12: same weights, same masks, same dropout, equal loss.
 
     The peer is the loop that one would write without this package: micro-batches, clipping, the same AdamW.
     """
     layers, width = (4, 256) if bench.size >= 1 else (1, 32)
     model = ModelConfig(kind="ebert", num_layers=layers, num_heads=4, hidden_size=width)
-    bed = make_bed(bench, model, TrainConfig(steps=100, global_batch=24, micro_batch=12, num_workers=1))
+    bed = make_bed(bench, model, TrainConfig(steps=100, global_batch=48, micro_batch=12, num_workers=1))
     task, config = bed.task, bed.config
     plain = bed.build_model()
     optimizer = build_optimizer(plain, config.optimizer, fused=False)
@@ -115,7 +117,7 @@ def training_step(bench: Workbench) -> Duel:
         return "" if abs(mine - other) < 1e-4 else f"first loss {mine:.6f}, plain PyTorch {other:.6f}"
 
     def describe() -> str:
-        return f"EBERT {layers} x {width}, {bed.tokens:,} tokens a step; target is 1 / 1.05 of the plain step time"
+        return f"EBERT {layers} x {width}, {bed.tokens:,} tokens a step; target: at most {MOST_STEP_TIME} x the plain step time"
 
     return Duel(our_step(bed), theirs, bed.tokens, bed.tokens, compare, describe, least_s=0, close=bed.close)
 
@@ -128,7 +130,7 @@ def bf16_scored_head(bench: Workbench) -> Duel:
     """
     from transformers import BertConfig, BertForMaskedLM
 
-    layers, width, rows = (12, 768, 4) if bench.size >= 1 else (1, 64, 2)
+    layers, width, rows = (12, 768, 16) if bench.size >= 1 else (1, 64, 2)
     model = ModelConfig(kind="dbert", num_layers=layers, num_heads=width // 64, hidden_size=width)
     bed = make_bed(bench, model, TrainConfig(steps=100, global_batch=rows, micro_batch=rows, num_workers=1, bf16=True))
     inputs: dict[str, Any] = bed.task.prepare(bed.batch, training=True).inputs
@@ -169,7 +171,7 @@ CASES = (
         about="an optimizer step through DeepSpeed and the task protocol",
         peer="a plain PyTorch loop of the same model",
         unit="tokens/s",
-        target=0.95,
+        target=1 / MOST_STEP_TIME,
         build=training_step,
         pairs=5,
         isolated=True,

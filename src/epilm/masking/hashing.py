@@ -29,14 +29,15 @@ _SECOND = _signed(0x94D049BB133111EB)
 
 def _shift(value: Tensor, bits: int) -> Tensor:
     """Logical right shift; ``>>`` on int64 copies the sign bit."""
-    return (value >> bits) & ((1 << (64 - bits)) - 1)
+    return (value >> bits).bitwise_and_((1 << (64 - bits)) - 1)
 
 
 def _mix(value: Tensor) -> Tensor:
+    # In place on what `_shift` allocates: a fresh megabyte for each operation costs three times the arithmetic.
     value = value + _GOLDEN
-    value = (value ^ _shift(value, 30)) * _FIRST
-    value = (value ^ _shift(value, 27)) * _SECOND
-    return value ^ _shift(value, 31)
+    value = _shift(value, 30).bitwise_xor_(value).mul_(_FIRST)
+    value = _shift(value, 27).bitwise_xor_(value).mul_(_SECOND)
+    return _shift(value, 31).bitwise_xor_(value)
 
 
 def hash_bits(seed: int, stream: int, sample: Tensor, num: int) -> Tensor:
@@ -49,7 +50,7 @@ def hash_bits(seed: int, stream: int, sample: Tensor, num: int) -> Tensor:
 
 def uniform(seed: int, stream: int, sample: Tensor, num: int) -> Tensor:
     """Uniform numbers in [0, 1): float32 ``[B, num]`` in steps of 2**-24, from int64 ``[B]`` sample positions."""
-    return _shift(hash_bits(seed, stream, sample, num), 40).to(torch.float32) * 2.0**-24
+    return _shift(hash_bits(seed, stream, sample, num), 40).to(torch.float32).mul_(2.0**-24)
 
 
 def uniform_numpy(seed: int, stream: int, sample: np.ndarray, num: int) -> np.ndarray:

@@ -42,7 +42,8 @@ def corrupt(
         ``(input_ids, labels)``, int64 ``[B, L]``; labels are -100 where nothing is predicted.
     """
     num_kmers = vocab_size - NUM_SPECIAL
-    drawn = (u_random * num_kmers).to(torch.int64).clamp_(max=num_kmers - 1) + NUM_SPECIAL
-    hidden = torch.where(u_choice < mask_frac + random_frac, drawn, ids)
-    hidden = torch.where(u_choice < mask_frac, MASK, hidden)
-    return torch.where(mask, hidden, ids), torch.where(mask, ids, IGNORE)
+    # In place, and one `where` an output: those are what costs on a CPU.
+    shown = (u_random * num_kmers).to(torch.int64).clamp_(max=num_kmers - 1).add_(NUM_SPECIAL)
+    shown.masked_fill_(u_choice < mask_frac, MASK)
+    kept = (u_choice >= mask_frac + random_frac).logical_or_(~mask)
+    return torch.where(kept, ids, shown), torch.where(mask, ids, IGNORE)
