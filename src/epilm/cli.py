@@ -36,11 +36,12 @@ def _simulate() -> tuple[type, Callable[..., Any], None]:
     return SimulateRecipe, simulate, None
 
 
-def _corpus() -> tuple[type, Callable[..., Any], None]:
+def _corpus() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     from epilm.corpus.build import build_corpus
+    from epilm.corpus.check import check_corpus
     from epilm.corpus.recipe import CorpusRecipe
 
-    return CorpusRecipe, build_corpus, None
+    return CorpusRecipe, build_corpus, check_corpus
 
 
 def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:

@@ -63,7 +63,7 @@ def test_reader_travels_by_pickle(toy_corpus) -> None:
 
 
 def test_unknown_contig_and_damaged_file_are_named(toy_corpus, corpus_copy) -> None:
-    with pytest.raises(CorpusError, match="'chrX' is not in the corpus.*chr1, chr2, chr3, tiny"):
+    with pytest.raises(CorpusError, match=r"'chrX' is not in the corpus.*chr1, chr2, chr3, tiny"):
         ContigReader(toy_corpus.location).gather(["chrX"], np.array([0]), 10)
     copy = corpus_copy()
     path = Path(copy.path) / "contigs" / "chr2" / "part-00000.parquet"

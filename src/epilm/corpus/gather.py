@@ -164,7 +164,7 @@ class ContigReader:
         except (OSError, pa.ArrowException, KeyError, IndexError, ValueError) as error:
             raise CorpusError(
                 f"corrupted shard {self.location / file.path}, row {row}: {error}. Check the corpus with "
-                f"`epilm validate {self.location}` and rebuild it (epilm corpus ... --overwrite)."
+                f"`epilm validate {self.location}` and rebuild it (epilm corpus RECIPE --resume)."
             ) from error
 
     def _open(self, path: str) -> pq.ParquetFile:

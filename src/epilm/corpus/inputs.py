@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +64,15 @@ class Inputs:
     blacklist: Regions
     sources: tuple[tuple[str, dict[str, str]], ...]
     """(path, name in the file -> name in the corpus) of every input file."""
+    notes: tuple[str, ...] = ()
+    """What to log: how contigs were matched, what was mended in the files."""
 
     @property
     def cell_types(self) -> tuple[str, ...]:
         return self.states.cell_types if self.states is not None else ()
 
 
-def open_inputs(recipe: CorpusRecipe, progress: Callable[[str], None] = lambda message: None) -> Inputs:
+def open_inputs(recipe: CorpusRecipe) -> Inputs:
     """Open every input of a recipe and check that they belong together.
 
     Raises:
@@ -87,8 +89,6 @@ def open_inputs(recipe: CorpusRecipe, progress: Callable[[str], None] = lambda m
         train = [contig.name for contig in contigs if contig.split == "train"]
         config, given = absolute_paths(recipe.states)
         states = open_states(config, reference=reference, train_contigs=train, bin_bp=recipe.bin_bp)
-        for note in states.notes:
-            progress(note)
         _check_state_contigs(states, reference, recipe)
         sources |= {given.get(path, path): dict(states.contig_names.get(path, {})) for path in states.source_paths}
     signals = tuple(_open_signal(name, config, lengths) for name, config in recipe.signals.items())
@@ -97,9 +97,7 @@ def open_inputs(recipe: CorpusRecipe, progress: Callable[[str], None] = lambda m
     if recipe.blacklist is not None:
         blacklist, names = _read_regions(recipe.blacklist, lengths)
         sources[recipe.blacklist] = names
-    for path, names in sources.items():
-        if names:
-            progress(f"contigs of {path}: {describe_matches(names)}")
+    notes = states.notes if states is not None else ()
     inputs = Inputs(
         sequence=sequence,
         contigs=contigs,
@@ -108,9 +106,21 @@ def open_inputs(recipe: CorpusRecipe, progress: Callable[[str], None] = lambda m
         signals=signals,
         blacklist=blacklist,
         sources=tuple(sources.items()),
+        notes=(*notes, *_describe_contigs(sources)),
     )
     _check_cell_types(recipe, inputs.cell_types)
     return inputs
+
+
+def _describe_contigs(sources: dict[str, dict[str, str]]) -> Iterator[str]:
+    """One line for the files that name the contigs alike: 127 epigenomes need not be told apart."""
+    alike: dict[str, list[str]] = {}
+    for path, names in sources.items():
+        if names:
+            alike.setdefault(describe_matches(names), []).append(path)
+    for matches, paths in alike.items():
+        more = f" and {len(paths) - 1} more files" if len(paths) > 1 else ""
+        yield f"contigs of {paths[0]}{more}: {matches}"
 
 
 def select_contigs(contigs: dict[str, Contig], config: SequenceConfig) -> dict[str, Contig]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -114,12 +115,20 @@ def drop_reason(*tests: np.ndarray) -> np.ndarray:
     return np.where(failed.any(axis=0), failed.argmax(axis=0) + 1, KEPT).astype(np.int8)
 
 
+@lru_cache(maxsize=len(SPLITS))
+def _permutation(seed: int, split: int, num: int) -> np.ndarray:
+    seeds = np.random.SeedSequence(entropy=seed, spawn_key=(split,))
+    positions = np.random.Generator(np.random.Philox(seeds)).permutation(num)
+    positions.flags.writeable = False
+    return positions
+
+
 @dataclass(frozen=True)
 class ShufflePlan:
     """Where every kept window goes: a seeded permutation of each split, cut into files.
 
-    Windows are numbered through all parts in genome order, separately in each split. The permutation is computed
-    wherever it is needed (3 million windows take 0.1 s), so that nothing large is shipped.
+    Windows are numbered through all parts in genome order, separately in each split. The permutation is computed once
+    in every process that needs it (3 million windows take 0.1 s), so that nothing large is shipped.
     """
 
     seed: int
@@ -142,8 +151,7 @@ class ShufflePlan:
 
     def permutation(self, split: int) -> np.ndarray:
         """Shuffled position of each window of a split -> int64 [num_windows]."""
-        seeds = np.random.SeedSequence(entropy=self.seed, spawn_key=(split,))
-        return np.random.Generator(np.random.Philox(seeds)).permutation(int(self.kept[:, split].sum()))
+        return _permutation(self.seed, split, int(self.kept[:, split].sum()))
 
     def destinations(self, part: int, window_split: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """File id and row in the file of the windows of a part, given their splits (int8 [n]) in genome order."""

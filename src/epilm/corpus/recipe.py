@@ -81,7 +81,7 @@ class CorpusRecipe(Recipe):
     rows_per_group: int = Field(default=256, ge=1)
     """Windows of a parquet row group: the unit in which training reads."""
     groups_per_file: int = Field(default=64, ge=1)
-    """Row groups of a file of the windows view."""
+    """Most row groups of a file of the windows view; fewer where windows are so long that it would pass 256 MB."""
 
     @property
     def resolved_step_bp(self) -> int:

@@ -11,7 +11,6 @@ import io
 import json
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -19,57 +18,14 @@ import pyarrow.parquet as pq
 
 from epilm.corpus import plan as planning
 from epilm.corpus.gather import ContigReader
-from epilm.corpus.inputs import Inputs
 from epilm.corpus.manifest import CorpusManifest
-from epilm.corpus.plan import Part, ShufflePlan
-from epilm.corpus.recipe import CorpusRecipe
-from epilm.corpus.schema import BASE_N, CONTIGS, NO_STATE, WINDOWS, contig_schema, window_schema
+from epilm.corpus.parts import Layout, keep_windows, read_part
+from epilm.corpus.plan import ShufflePlan
+from epilm.corpus.schema import WINDOWS, contig_schema, window_schema
 from epilm.corpus.source import as_fixed_bytes
 from epilm.corpus.tasks import Record
 from epilm.errors import CorpusError
 from epilm.storage import Location
-
-BUILD_FOLDER = ".build"
-"""Records, window tables and scattered windows of an unfinished build, inside the corpus's folder."""
-
-
-@dataclass(frozen=True)
-class Layout:
-    """What every task of a build knows. Picklable."""
-
-    folder: Location
-    recipe: CorpusRecipe
-    inputs: Inputs
-    manifest: CorpusManifest
-    """Without files: the corpus's shape."""
-    parts: tuple[Part, ...]
-
-    @property
-    def row_dtype(self) -> np.dtype:
-        """A scattered window: its place in its file, then what the windows view holds."""
-        return row_dtype(self.manifest)
-
-    def part_path(self, part: Part) -> str:
-        return f"{CONTIGS}/{quote(part.contig, safe='')}/part-{part.number:05d}.parquet"
-
-    def record(self, kind: str, index: int) -> Location:
-        return self.folder / BUILD_FOLDER / kind / f"{index:05d}.json"
-
-    def table(self, index: int) -> Location:
-        return self.folder / BUILD_FOLDER / "tables" / f"{index:05d}.npz"
-
-    def bucket_path(self, index: int) -> str:
-        return f"{BUILD_FOLDER}/scatter/{index:05d}.rows"
-
-
-def row_dtype(manifest: CorpusManifest) -> np.dtype:
-    fields: list[tuple[Any, ...]] = [("row", "<i4"), ("contig", "<i4"), ("start", "<i8"), ("n_fraction", "<f4")]
-    fields.append(("dna", "u1", (manifest.window_bp,)))
-    if manifest.cell_types:
-        fields.append(("states", "u1", (len(manifest.cell_types) * manifest.bins_per_window,)))
-    if manifest.signals:
-        fields.append(("signals", "<f4", (len(manifest.signals) * manifest.bins_per_window,)))
-    return np.dtype(fields)
 
 
 @dataclass(frozen=True)
@@ -85,9 +41,9 @@ class WriteContigs:
         if done is not None and layout.table(index).exists():
             return done
         part = layout.parts[index]
-        dna, states, signals = _read_part(layout, part)
+        dna, states, signals = read_part(layout, part)
+        table, dropped = keep_windows(layout, part, dna, states)
         edges = planning.chunk_edges(part.start_bp, part.end_bp, layout.manifest.chunk_bp)
-        table, dropped = _window_table(layout, part, edges, dna, states)
         columns: dict[str, Any] = {"chrom": [part.contig] * len(edges), "start": [start for start, _ in edges]}
         columns["dna"] = [dna[s - part.start_bp : e - part.start_bp].tobytes() for s, e in edges]
         bins = [
@@ -99,71 +55,10 @@ class WriteContigs:
         schema = contig_schema(num_cells=len(layout.manifest.cell_types), num_signals=len(layout.manifest.signals))
         shard = write_parquet(layout.folder, layout.part_path(part), pa.table(columns, schema=schema), rows_per_group=1)
         buffer = io.BytesIO()
-        np.savez(buffer, **table)
+        np.savez(buffer, allow_pickle=False, **table)
         layout.table(index).write_bytes(buffer.getvalue())
         kept = [int((table["split"] == split).sum()) for split in range(len(planning.SPLITS))]
         return _finish(record, {**shard, "kept": kept, "dropped": dropped})
-
-
-def _read_part(layout: Layout, part: Part) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """DNA and bins of a part and of the window that may reach past its end.
-
-    Returns:
-        dna uint8 [bp], states uint8 [cells, bins], signals float32 [tracks, bins]; from ``part.start_bp``.
-    """
-    inputs, manifest = layout.inputs, layout.manifest
-    contig = next(c for c in manifest.contigs if c.name == part.contig)
-    # a window may begin at the last base; whole bins, so that none is judged by a part of its bases
-    end = min(-(-(part.end_bp + manifest.window_bp) // manifest.bin_bp) * manifest.bin_bp, contig.end_bp)
-    first = max(part.start_bp, contig.start_bp)
-    dna = np.full(end - part.start_bp, BASE_N, np.uint8)
-    dna[first - part.start_bp :] = inputs.sequence.fetch(part.contig, first, end)
-    states = signals = None
-    num_bins = -(-(end - part.start_bp) // manifest.bin_bp)
-    if inputs.states is not None:
-        states = inputs.states.read(part.contig, part.start_bp, end, manifest.bin_bp)
-        assert states.shape == (len(manifest.cell_types), num_bins)
-    if inputs.signals:
-        signals = np.stack([s.read(part.contig, part.start_bp, end, manifest.bin_bp) for s in inputs.signals])
-        signals = signals.astype("<f4", copy=False)
-    return dna, states, signals
-
-
-def _window_table(
-    layout: Layout, part: Part, edges: list[tuple[int, int]], dna: np.ndarray, states: np.ndarray | None
-) -> tuple[dict[str, np.ndarray], dict[str, int]]:
-    """The kept windows of a part (start, n_fraction, split) and how many were dropped for which reason."""
-    recipe, manifest = layout.recipe, layout.manifest
-    contig = next(c for c in manifest.contigs if c.name == part.contig)
-    window_bp, bin_bp = manifest.window_bp, manifest.bin_bp
-    held_out = planning.by_contig(manifest.held_out_regions)
-    no_state = None if states is None else (states == NO_STATE).sum(axis=0)
-    tables = []
-    for start, end in edges:
-        starts = planning.window_starts(start, end, contig, window_bp=window_bp, step_bp=manifest.step_bp)
-        if not len(starts):
-            continue
-        offset = starts - part.start_bp
-        here, reach = offset[0], offset[-1] + window_bp
-        n_fraction = planning.fraction_within(dna[here:reach] == BASE_N, offset - here, offset - here + window_bp)
-        stateless = np.zeros(len(starts), np.float32)
-        if no_state is not None and states is not None:
-            stateless = planning.fraction_within(no_state, offset // bin_bp, -(-(offset + window_bp) // bin_bp))
-            stateless /= len(states)
-        split = planning.assign_split(starts, window_bp, contig, held_out)
-        reason = planning.drop_reason(
-            split < 0,
-            n_fraction > recipe.max_n_fraction,
-            planning.touches(starts, window_bp, part.contig, layout.inputs.blacklist),
-            stateless > recipe.max_no_state_fraction,
-        )
-        tables.append((starts, n_fraction, split, reason))
-    if not tables:
-        tables.append((np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0, np.int8), np.zeros(0, np.int8)))
-    starts, n_fraction, split, reason = (np.concatenate(column) for column in zip(*tables, strict=True))
-    kept = reason == planning.KEPT
-    dropped = {name: int((reason == code).sum()) for code, name in enumerate(planning.DROP_REASONS, start=1)}
-    return {"start": starts[kept], "n_fraction": n_fraction[kept], "split": split[kept]}, dropped
 
 
 @dataclass(frozen=True)
@@ -186,7 +81,12 @@ class ScatterWindows:
         rows = np.empty(len(row), layout.row_dtype)
         rows["row"], rows["start"], rows["n_fraction"] = row, table["start"], table["n_fraction"]
         rows["contig"] = [contig.name for contig in layout.manifest.contigs].index(part.contig)
-        reader = ContigReader(layout.folder, layout.manifest, planning.MAX_CHUNKS_PER_PART + 1)
+        files = [
+            file for other, file in zip(layout.parts, layout.manifest.files, strict=True) if other.contig == part.contig
+        ]
+        contigs = [contig for contig in layout.manifest.contigs if contig.name == part.contig]
+        mine = layout.manifest.model_copy(update={"contigs": tuple(contigs), "files": tuple(files)})
+        reader = ContigReader(layout.folder, mine, planning.MAX_CHUNKS_PER_PART + 1)
         gathered = reader.gather(np.full(len(row), part.contig, object), table["start"], layout.manifest.window_bp)
         rows["dna"] = gathered.dna
         for name, values in (("states", gathered.states), ("signals", gathered.signals)):
@@ -266,8 +166,8 @@ def write_parquet(folder: Location, path: str, table: pa.Table, *, rows_per_grou
         table.schema,
         compression="zstd",
         compression_level=3,
-        use_dictionary=["chrom"],
-        write_statistics=positions,
+        use_dictionary=["chrom"],  # pyright: ignore[reportArgumentType] (pyarrow takes columns too)
+        write_statistics=positions,  # pyright: ignore[reportArgumentType]
         write_page_checksum=True,
     ) as writer:
         writer.write_table(table, row_group_size=rows_per_group)

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 
 from epilm.corpus.gather import ContigReader
 from epilm.corpus.manifest import CorpusContig, CorpusFile, CorpusManifest, read_manifest
-from epilm.corpus.plan import assign_split, by_contig
+from epilm.corpus.meter import Meter
+from epilm.corpus.plan import SPLITS, assign_split, by_contig, window_starts
 from epilm.corpus.schema import BASE_N, CONTIGS, NO_STATE, WINDOWS, contig_schema, window_schema
 from epilm.corpus.source import fixed_bytes
 from epilm.errors import CorpusError
@@ -30,7 +31,7 @@ class CorpusFaultsError(CorpusError):
         lines = "\n".join(f"  {fault}" for fault in faults)
         super().__init__(
             f"corpus {location} has {len(faults)} fault{'s' if len(faults) > 1 else ''}:\n{lines}\n"
-            "Restore the files named, or build the corpus again (epilm corpus RECIPE --overwrite)."
+            "Restore the files named, or build the corpus again (epilm corpus RECIPE --resume)."
         )
         self.faults = faults
 
@@ -73,9 +74,12 @@ def validate_corpus(
     findings: dict[str, _Findings] = {}
     with ThreadPoolExecutor(os.cpu_count()) as threads:
         checks = threads.map(lambda file: _check_file(corpus, manifest, file), manifest.files)
-        for number, (file, found) in enumerate(zip(manifest.files, checks, strict=True), start=1):
+        meter = Meter("files read", "MB", sum(file.bytes for file in manifest.files) / 1e6, progress)
+        for file, found in zip(manifest.files, checks, strict=True):
             findings[file.path] = found
-            progress(f"{number}/{len(manifest.files)} {file.path}: {len(found.faults) or 'no'} faults")
+            if found.faults:
+                progress(f"{file.path}: {found.faults[0]}")
+            meter.add(file.bytes / 1e6)
     faults = [f"{path}: {fault}" for path, found in findings.items() for fault in found.faults]
     faults += _check_manifest(corpus, manifest)
     faults += _check_positions(manifest, findings)
@@ -85,7 +89,7 @@ def validate_corpus(
         location=corpus,
         num_files=len(manifest.files),
         num_bytes=sum(file.bytes for file in manifest.files),
-        num_windows={split: manifest.num_windows(split) for split in ("train", "held_out")},
+        num_windows={split: manifest.num_windows(split) for split in SPLITS},
         num_compared=sum(found.num_compared for found in findings.values()),
         fingerprint=manifest.fingerprint(),
     )
@@ -194,8 +198,12 @@ def _check_places(found: _Findings, manifest: CorpusManifest, split: str) -> Non
     if (found.contig < 0).any():
         found.faults.append("holds windows of a contig that the manifest lacks")
     regions = by_contig(manifest.held_out_regions)
-    for number, contig in enumerate(manifest.contigs):
-        start = found.start[found.contig == number]
+    order = np.argsort(found.contig, kind="stable")
+    numbers, firsts = np.unique(found.contig[order], return_index=True)
+    for number, rows in zip(numbers.tolist(), np.split(order, firsts[1:]), strict=True):
+        if number < 0:
+            continue
+        contig, start = manifest.contigs[number], found.start[rows]
         outside = (start < contig.start_bp) | (start + manifest.window_bp > contig.end_bp)
         if outside.any():
             found.faults.append(
@@ -203,8 +211,7 @@ def _check_places(found: _Findings, manifest: CorpusManifest, split: str) -> Non
             )
         if (start % manifest.step_bp).any():
             found.faults.append(f"windows of {contig.name} do not start at multiples of {manifest.step_bp}")
-        expected = ("train", "held_out").index(split)
-        foreign = assign_split(start, manifest.window_bp, contig, regions) != expected
+        foreign = assign_split(start, manifest.window_bp, contig, regions) != SPLITS.index(split)
         if foreign.any():
             found.faults.append(f"{int(foreign.sum())} windows of {contig.name} are not of the split {split}")
 
@@ -243,23 +250,47 @@ def _chunk_length(contig: CorpusContig, manifest: CorpusManifest, start: int) ->
 
 
 def _check_positions(manifest: CorpusManifest, findings: dict[str, _Findings]) -> Iterator[str]:
-    """No window is twice in the corpus, and the chunks of each contig cover it without a gap. Needs whole files."""
+    """No window is missing or twice in the corpus, and the chunks of each contig cover it without a gap.
+
+    Needs whole files, so that it says nothing of a view in which one was not readable.
+    """
     views: dict[str, list[_Findings]] = {WINDOWS: [], CONTIGS: []}
     for file in manifest.files:
         views[file.view].append(findings[file.path])
     if all(len(found.start) for found in views[WINDOWS]):
-        place = np.stack([np.concatenate([getattr(f, key) for f in views[WINDOWS]]) for key in ("contig", "start")])
-        repeated = place.shape[1] - np.unique(place, axis=1).shape[1]
+        contig, start = _joined(views[WINDOWS])
+        longest_bp = max(contig.end_bp for contig in manifest.contigs) + 1
+        repeated = len(start) - len(np.unique(contig * longest_bp + start))
         if repeated:
             yield f"windows: {repeated} windows are there twice"
+        cut = sum(_num_windows(contig, manifest) for contig in manifest.contigs)
+        dropped = sum(manifest.windows_dropped.values())
+        if len(start) + dropped != cut:
+            yield f"windows: {len(start):,} are kept and {dropped:,} dropped, but the contigs are cut into {cut:,}"
     if any(found.faults or not len(found.start) for found in views[CONTIGS]):
         return
+    contig, start = _joined(views[CONTIGS])
+    order = np.argsort(contig, kind="stable")
+    edges = np.searchsorted(contig[order], np.arange(len(manifest.contigs) + 1))
     for number, contig in enumerate(manifest.contigs):
-        start = np.concatenate([found.start[found.contig == number] for found in views[CONTIGS]])
         first = contig.start_bp // manifest.bin_bp * manifest.bin_bp
         grid = np.arange(first // manifest.chunk_bp + 1, -(-contig.end_bp // manifest.chunk_bp)) * manifest.chunk_bp
-        if not np.array_equal(start, np.concatenate([[first], grid])):
+        found = start[order[edges[number] : edges[number + 1]]]
+        if not np.array_equal(found, np.concatenate([[first], grid])):
             yield f"contigs: the chunks of {contig.name} do not cover it in order"
+
+
+def _joined(findings: list[_Findings]) -> tuple[np.ndarray, np.ndarray]:
+    """(contig, start) of all rows of some files, in their order."""
+    none = [np.zeros(0, np.int64)]
+    return np.concatenate(none + [f.contig for f in findings]), np.concatenate(none + [f.start for f in findings])
+
+
+def _num_windows(contig: CorpusContig, manifest: CorpusManifest) -> int:
+    """Windows on the grid that lie wholly in a contig, whatever filters say of them."""
+    return len(
+        window_starts(contig.start_bp, contig.end_bp, contig, window_bp=manifest.window_bp, step_bp=manifest.step_bp)
+    )
 
 
 def _compare_with_contigs(corpus: Location, manifest: CorpusManifest, file: CorpusFile, found: _Findings) -> None:
