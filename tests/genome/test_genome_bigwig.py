@@ -148,6 +148,17 @@ def test_a_truncated_track_is_refused_or_loses_nothing(tmp_path: Path, zooms: in
             continue
 
 
+def test_a_track_that_ends_before_its_zoom_levels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.bw"
+    write_bigwig(path, {"chr1": 5000}, [("chr1", i, i + 3, float(i)) for i in range(0, 4000, 5)])
+    data = path.read_bytes()
+    assert struct.unpack_from("<H", data, 6)[0] >= 1
+    zoom_index = struct.unpack_from("<Q", data, 64 + 16)[0]
+    path.write_bytes(data[:zoom_index])
+    with pytest.raises(GenomeError, match=r"x\.bw is truncated: its [\d,]+ bytes end before its index"):
+        bin_track(path, "chr1", 0, 5000, 10)
+
+
 def test_damaged_data_is_told_by_its_file(tmp_path: Path) -> None:
     path = tmp_path / "x.bw"
     write_bigwig(path, {"chr1": 5000}, [("chr1", i, i + 3, float(i)) for i in range(0, 4000, 5)])

@@ -99,6 +99,13 @@ def test_nothing_in_common_shows_the_names_of_both() -> None:
         match_contigs({"chr1": 5}, {}, source="f.bw")
 
 
+def test_x_alone_is_no_ten() -> None:
+    """A track of the sex chromosome beside a piece of chromosome 10."""
+    with pytest.raises(GenomeError, match="none of its contigs"):
+        match_contigs({"chr10": None}, {"X": 5}, source="f.bw")
+    assert match_contigs({"chr10": None}, {"X": 5, "IX": 4}, source="f.bw") == {"X": "chr10"}
+
+
 def test_a_required_contig_that_is_missing_is_named() -> None:
     with pytest.raises(GenomeError, match=r"f\.bw: no contig for chrXVI; it has II.*leave them out"):
         match_contigs({"chrII": 5, "chrXVI": 6}, {"II": 5}, source="f.bw", required=["chrII", "chrXVI"])

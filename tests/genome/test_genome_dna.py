@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epilm.errors import GenomeError
@@ -40,12 +40,14 @@ def test_text_and_bytes_are_one() -> None:
     assert encode_dna("A").dtype == np.uint8
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text("ACGTN", max_size=300))
 def test_decoding_returns_the_text(text: str) -> None:
     assert decode_dna(encode_dna(text)) == text
     assert decode_dna(encode_dna(text.lower())) == text
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.text("ACGTN", max_size=300))
 def test_reverse_complement_is_the_other_strand_and_an_involution(text: str) -> None:
     codes = encode_dna(text)

@@ -69,7 +69,7 @@ def test_lines_of_uneven_length_are_put_together(lines: list[str], newline: str,
 
 @pytest.mark.parametrize(
     "body",
-    ["ACG\nACGTT\nA\n", "ACGT\n\nACGT\nAC\n", "ACGT\r\nAC GTA\nA\n", "ACGT ACGTA\n", "\nACGTACG\n", "ACGTACG\n\n\n"],
+    ["ACG\nACGTT\nA\n", "ACGT\n\nACGT\nAC\n", "ACGT\r\nA GTA\nAC\n", "ACGT ACGTA\n", "\nACGTACG\n", "ACGTACG\n\n\n"],
     ids=["ragged", "blank line", "mixed line ends", "blanks", "blank first", "blank last"],
 )
 def test_odd_bodies(tmp_path: Path, body: str) -> None:

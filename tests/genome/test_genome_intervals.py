@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from epilm.genome.intervals import covered_bp, merge, overlap_bp, overlaps, rename
@@ -26,6 +26,7 @@ def test_literal_merge() -> None:
     assert (start.tolist(), end.tolist()) == ([0, 10, 20], [8, 15, 22])
 
 
+@settings(max_examples=60, deadline=None)
 @given(PAIRS)
 def test_merge_holds_the_same_bases_once(pairs: list[tuple[int, int]]) -> None:
     start, end = merge(*columns(pairs))
@@ -34,6 +35,7 @@ def test_merge_holds_the_same_bases_once(pairs: list[tuple[int, int]]) -> None:
     assert (start[1:] > end[:-1]).all()
 
 
+@settings(max_examples=60, deadline=None)
 @given(PAIRS, PAIRS)
 def test_covered_counts_bases(pairs: list[tuple[int, int]], regions: list[tuple[int, int]]) -> None:
     start, end = columns(pairs)
@@ -42,6 +44,7 @@ def test_covered_counts_bases(pairs: list[tuple[int, int]], regions: list[tuple[
     assert covered_bp(start, end, *merge(*columns(regions))).tolist() == expected
 
 
+@settings(max_examples=60, deadline=None)
 @given(PAIRS, PAIRS)
 def test_overlap_is_by_contig(pairs: list[tuple[int, int]], regions: list[tuple[int, int]]) -> None:
     start, end = columns(pairs)

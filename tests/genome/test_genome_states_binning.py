@@ -75,6 +75,7 @@ def test_nothing_to_bin() -> None:
     assert bin_segments(segments_of([[(0, 5, 1)]]), 5, 5, 5).shape == (1, 0)
 
 
+@settings(max_examples=60, deadline=None)
 @given(st.lists(st.integers(0, 2)))
 def test_run_lengths(values: list[int]) -> None:
     first, last = run_lengths(np.array(values, np.int64))

@@ -118,6 +118,12 @@ def test_ideas_of_one_file_a_contig(tmp_path: Path) -> None:
         open_({"kind": "ideas", "path": [*paths, other]})
 
 
+def test_ideas_windows_that_are_missing_are_without_state(tmp_path: Path) -> None:
+    text = "#ID CHR POSst POSed A PosClass\nR1 chr1 0 200 1 0\nR2 chr1 600 800 1 0\n"
+    source = open_({"kind": "ideas", "path": write_text(tmp_path / "x.state", text)})
+    assert source.read("chr1", 0, 1000, 200).tolist() == [[0, N, N, 0, N]]
+
+
 def test_ideas_windows_off_the_grid_keep_their_place(tmp_path: Path) -> None:
     text = "#ID CHR POSst POSed A PosClass\nR1 chr1 0 200 1 0\nR2 chr1 150 350 2 0\nR3 chr1 350 550 3 0\n"
     source = open_({"kind": "ideas", "path": write_text(tmp_path / "x.state", text)})
