@@ -112,10 +112,13 @@ class WindowSource:
         file = self.files[file_index]
         columns = ["start", "dna", "states"] if self.cells else ["start", "dna"]
         try:
-            table = _open_parquet(self.corpus, file.path).read_row_group(group, columns=columns, use_threads=False)
-        except (OSError, pa.ArrowInvalid) as error:
+            shard = _open_parquet(self.corpus, file.path, file.sha256)
+            table = shard.read_row_group(group, columns=columns, use_threads=False)
+        except (OSError, pa.ArrowException) as error:
+            _open_parquet.cache_clear()  # the file may be mended while this process lives
+            cause = " ".join(str(error).split())  # in one line, as Ray passes it on
             raise CorpusError(
-                f"corrupted shard {self.corpus / file.path}, row group {group}: {error}. "
+                f"corrupted shard {self.corpus / file.path}, row group {group}: {cause}. "
                 f"Check the corpus with `epilm validate {self.corpus}` and rebuild it (epilm corpus ... --resume)."
             ) from error
         if table.num_rows != file.row_group_rows[group]:
@@ -127,8 +130,12 @@ class WindowSource:
 
 
 @lru_cache(maxsize=256)
-def _open_parquet(corpus: Location, path: str) -> pq.ParquetFile:
-    """An open shard; a footer is parsed once a process, pages are checked against their checksums."""
+def _open_parquet(corpus: Location, path: str, sha256: str) -> pq.ParquetFile:
+    """An open shard; a footer is parsed once a process, pages are checked against their checksums.
+
+    ``sha256`` keeps a corpus that is rebuilt in its place apart from what was there before.
+    """
+    del sha256
     location = corpus / path
     return pq.ParquetFile(location.path, filesystem=location.fs, page_checksum_verification=True, pre_buffer=True)
 

@@ -107,7 +107,10 @@ def iterate_steps(iterator: ray.data.DataIterator, plan: BlockPlan, *, prefetch:
 
 
 def corpus_error_in(error: BaseException) -> str | None:
-    """The message of a :class:`CorpusError` that a data task raised, dug out of Ray's wrapping."""
+    """The message of a :class:`CorpusError` that a data task raised, dug out of Ray's wrapping.
+
+    A split's coordinator passes text alone on, with Ray's advice behind the first line.
+    """
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
@@ -120,4 +123,4 @@ def corpus_error_in(error: BaseException) -> str | None:
         pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
     text = str(error)
     marker = "CorpusError: "
-    return text[text.rindex(marker) + len(marker) :].strip() if marker in text else None
+    return text[text.rindex(marker) + len(marker) :].strip().partition("\n")[0] if marker in text else None
