@@ -104,6 +104,8 @@ class _Worker:
 
     def run(self) -> None:
         config, waiting = self.config, time.perf_counter()
+        if self.records:
+            self.job.board.post.remote({"kind": "start", "step": self.step, "num_workers": self.num_workers})
         for table in self._stream():
             wait_s = time.perf_counter() - waiting
             totals, grad_norm = self._train_step(table)

@@ -8,7 +8,10 @@ from epilm.train.recipe import TrainConfig
 
 
 def progress_line(record: dict[str, Any], config: TrainConfig) -> str:
-    """A train or evaluation record in one line."""
+    """A record of the start, of a training step or of an evaluation in one line."""
+    if record["kind"] == "start":
+        where = f"from the checkpoint at step {record['step']}" if record["step"] else "from the beginning"
+        return f"training {where} to step {config.steps} on {record['num_workers']} worker(s)"
     head = f"step {record['step']}/{config.steps}"
     if record["kind"] == "eval":
         return f"{head} on {record['set']}: " + "  ".join(_metrics(record))
