@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("shared", deadline=None)  # a busy machine is not a slow function
+settings.load_profile("shared")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
