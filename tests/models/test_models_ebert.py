@@ -42,8 +42,11 @@ def make_batch(batch: int = 5, length: int = 22) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.parametrize("combine", ["sum", "concat"])
-def test_scored_heads_equal_the_full_heads_there(combine):
-    model, batch = make_model(combine=combine), make_batch()
+@pytest.mark.parametrize(
+    "size", [{}, {"hidden_size": 24, "num_attention_heads": 3, "num_hidden_layers": 1, "intermediate_size": 7}]
+)
+def test_scored_heads_equal_the_full_heads_there(combine, size):
+    model, batch = make_model(combine=combine, **size), make_batch()
     scored = model(**batch)
     full = model(batch["input_ids"], state_ids=batch["state_ids"])
     assert full.dna_logits.shape == (5, 22, 69)
@@ -148,6 +151,7 @@ def test_the_encoder_loads_from_a_pre_trained_model(tmp_path):
     model.save_pretrained(tmp_path)
     encoder, report = EbertModel.from_pretrained(tmp_path, output_loading_info=True)
     assert not report["missing_keys"]
+    assert not report["unexpected_keys"]  # the heads are left out without a warning
     expected = model.ebert(batch["input_ids"], state_ids=batch["state_ids"]).last_hidden_state
     got = encoder(batch["input_ids"], state_ids=batch["state_ids"]).last_hidden_state
     torch.testing.assert_close(got, expected, rtol=0, atol=0)

@@ -37,7 +37,7 @@ class ToyCorpus:
     states: dict[str, np.ndarray]
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def one_thread():
     """Models this small run faster on one thread than on several."""
     before = torch.get_num_threads()
