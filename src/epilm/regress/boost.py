@@ -63,8 +63,9 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
     Raises:
         EpilmError: actors died more often than ``max_actor_restarts`` allows, or the cluster gave none in time.
     """
-    # it holds no CPU: it only drives the actors, which do the work
-    task = ray.remote(num_cpus=0, max_retries=0)(fit)
+    # It holds no CPU: it only drives the actors, which do the work. It is repeated where its machine was lost, and where
+    # an actor died between its last round and its answer, on which xgboost-ray fails with KeyError('total_n') (0.1.19).
+    task = ray.remote(fit).options(num_cpus=0, max_retries=1, retry_exceptions=[KeyError])
     waiting, running = list(jobs), {}
     at_once = fits_at_once(config, ray.cluster_resources())
     try:

@@ -146,7 +146,8 @@ class Boost(Config):
     gpus_per_actor: int = Field(default=0, ge=0, le=1)
     """With 1, trees are built on the GPU (``device=cuda``)."""
     max_actor_restarts: int = Field(default=2, ge=0)
-    """Actors that may die and be started again, from the last checkpoint."""
+    """Actors that may die and be started again, from the last checkpoint. The trees from there on draw other rows, so such
+    a booster is as good as an undisturbed one, but not equal to it."""
     checkpoint_frequency: int = Field(default=10, ge=1)
     """Rounds between the checkpoints that a restart continues from."""
 
