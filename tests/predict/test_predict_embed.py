@@ -15,7 +15,10 @@ from slow_reference import reference
 from epilm.errors import CorpusError, RecipeError, RunExistsError
 from epilm.predict.embed import run_embed
 from epilm.predict.load import load_model
+from epilm.predict.parts import write_intervals
+from epilm.predict.plan import check_embed
 from epilm.predict.recipe import EmbedRecipe
+from epilm.predict.worker import PartWriter
 from epilm.storage import Location
 
 pytestmark = pytest.mark.ray
@@ -143,10 +146,19 @@ def test_tokens_of_windows_by_a_model_of_dna_alone(ray_local, recipe, toy_corpus
         np.testing.assert_allclose(np.array(row["embedding"]), hidden, atol=2e-5)
 
 
-def test_cls(ray_local, recipe, toy_corpus, ebert_folder, tmp_path):
+def test_cls_by_the_actor_alone(recipe, toy_corpus, ebert_folder, tmp_path):
+    """What Ray starts, started here: an actor takes seconds."""
     (tmp_path / "short.bed").write_text("chr2\t300\t390\tx\t0\t-\nchr1\t7\t60\ty\t0\t+\n")
-    run_embed(recipe(name="cls", pooling="cls", intervals={"kind": "bed", "path": str(tmp_path / "short.bed")}))
-    loaded, rows = load_model(Location(str(ebert_folder))), read_parts(Path(recipe().storage) / "cls").to_pylist()
+    chosen = recipe(pooling="cls", intervals={"kind": "bed", "path": str(tmp_path / "short.bed")})
+    plan, folder = check_embed(chosen), Location(str(tmp_path))
+    write_intervals(folder, plan.intervals)
+    writer = PartWriter(
+        recipe=chosen, folder=folder, parts=plan.parts, cells=plan.cells, names=plan.names, device="cpu"
+    )
+    row = writer({"part": np.array([0])})
+    assert (row["part"].tolist(), row["error"].tolist()) == ([0], [""])
+    assert row["sha256"].tolist() == [(folder / "part-00000.parquet").sha256()]
+    loaded, rows = load_model(Location(str(ebert_folder))), pq.read_table(tmp_path / "part-00000.parquet").to_pylist()
     assert [row["id"] for row in rows] == ["x", "x", "y", "y"]
     for row, cell in zip(rows, [2, 0, 2, 0], strict=True):
         place = (row["chrom"], row["start"], row["end"], row["strand"])
