@@ -16,14 +16,14 @@ from epilm.errors import EpilmError
 
 RESULT_FILE = "result.json"
 TAIL_LINES = 15
-LIMIT_S = 600
+LIMIT_S = 1200
 
 
 def run_isolated(case: Case, bench: Workbench, *, pairs: int | None) -> BenchResult:
     """Run ``case`` in a fresh interpreter and return what it measured.
 
     Raises:
-        EpilmError: the process failed (the message ends with the last lines that it wrote) or took over ten minutes.
+        EpilmError: the process failed (the message ends with the last lines that it wrote) or took longer than ``LIMIT_S``.
     """
     arguments = [case.name, str(bench.folder), str(bench.seed), str(bench.size), str(pairs or 0)]
     try:

@@ -53,7 +53,7 @@ def run_bench(
         pairs: timings of each side; None = what each case states.
 
     Raises:
-        EpilmError: an unknown name, or a case's own process failed (with the end of what it wrote).
+        EpilmError: an unknown name. A case whose own process failed is a result with the end of what it wrote.
     """
     results = []
     for case in find_cases(names):
@@ -68,4 +68,7 @@ def _run_one(case: Case, *, seed: int, size: float, pairs: int | None) -> BenchR
         return case.skipped(reason)
     with tempfile.TemporaryDirectory(prefix=f"epilm-bench-{case.name}-") as folder:
         bench = Workbench(folder=Path(folder), seed=seed, size=size)
-        return run_isolated(case, bench, pairs=pairs) if case.isolated else run_case(case, bench, pairs=pairs)
+        try:
+            return run_isolated(case, bench, pairs=pairs) if case.isolated else run_case(case, bench, pairs=pairs)
+        except EpilmError as error:
+            return case.failed(str(error))  # the other cases' figures are not lost with it

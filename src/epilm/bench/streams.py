@@ -143,7 +143,7 @@ def stream_two_consumers(bench: Workbench) -> Duel:
         return loci
 
     def theirs() -> int:
-        dataset = ray.data.read_parquet(shard_paths(source), columns=COLUMNS)
+        dataset = ray.data.read_parquet(shard_paths(source)).select_columns(COLUMNS)
         iterators = dataset.streaming_split(CONSUMERS, equal=True)
         tasks = [c.take_theirs.remote(i) for c, i in zip(consumers, iterators, strict=True)]
         rows = sum(ray.get(tasks))

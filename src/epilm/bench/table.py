@@ -1,10 +1,13 @@
-"""Results as people read them: a line as each case ends, a table at the end."""
+"""Results as people read them (a line as each case ends, a table at the end) and as JSON."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 
 from epilm.bench.measure import BenchResult
+from epilm.errors import StorageError
 
 HEADER = ("case", "ratio", "spread", "target", "verdict", "peer")
 
@@ -54,3 +57,23 @@ def _row(result: BenchResult) -> tuple[str, ...]:
         verdict(result),
         result["peer"],
     )
+
+
+def check_json_path(path: str) -> None:
+    """Raise before minutes of timing whose result could not be written.
+
+    Raises:
+        StorageError: the folder is absent or not writable, or the path is a folder.
+    """
+    try:
+        with Path(path).open("a"):
+            pass
+    except OSError as error:
+        raise StorageError(
+            f"--json {path} cannot be written: {error.strerror}. Give a file in a folder that exists."
+        ) from error
+
+
+def write_json(results: Sequence[BenchResult], path: str) -> None:
+    """A list of :class:`~epilm.bench.measure.BenchResult`: ``name, peer, ratio, target, ok, spread`` and what explains them."""
+    Path(path).write_text(json.dumps(results, indent=2) + "\n")
