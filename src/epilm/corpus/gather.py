@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from epilm.corpus.manifest import CorpusContig, CorpusFile, CorpusManifest, read_manifest
-from epilm.corpus.schema import BASE_N, NO_STATE, bins_per_window
+from epilm.corpus.schema import BASE_N, NO_STATE, bins_per_window, contig_schema
 from epilm.errors import CorpusError
 from epilm.storage import Location
 
@@ -68,6 +68,8 @@ class ContigReader:
         self.cached_chunks = cached_chunks
         self._contigs = {contig.name: contig for contig in self.manifest.contigs}
         self._places = _chunk_places(self.manifest)
+        columns = contig_schema(num_cells=len(self.manifest.cell_types), num_signals=len(self.manifest.signals)).names
+        self._columns = columns[2:]
         self._chunks: OrderedDict[tuple[str, int], _Chunk] = OrderedDict()
         self._files: OrderedDict[str, pq.ParquetFile] = OrderedDict()
 
@@ -152,8 +154,8 @@ class ContigReader:
             first += file.row_group_rows[group]
             group += 1
         try:
-            table = self._open(file.path).read_row_group(group, use_threads=False)
-            values = {key: table.column(key)[row - first].as_buffer() for key in table.column_names[2:]}
+            table = self._open(file.path).read_row_group(group, columns=self._columns, use_threads=False)
+            values = {key: table.column(key)[row - first].as_buffer() for key in self._columns}
             states = np.frombuffer(values["states"], np.uint8) if self.manifest.cell_types else None
             signals = np.frombuffer(values["signals"], "<f4") if self.manifest.signals else None
             return _Chunk(
