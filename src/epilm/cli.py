@@ -300,18 +300,19 @@ def _run_demo(arguments: argparse.Namespace) -> int:
 
 def _run_bench(arguments: argparse.Namespace) -> int:
     from epilm.bench.registry import bench_names, run_bench
-    from epilm.bench.table import format_table
+    from epilm.bench.table import check_json_path, format_table, write_json
 
     if arguments.list:
         for name, summary in bench_names().items():
             print(f"{name:24} {summary}")
         return 0
+    if arguments.json:
+        check_json_path(arguments.json)
     results = run_bench(arguments.names or None, progress=_progress(), seed=arguments.seed)
     print(format_table(results))
     if arguments.json:
-        with open(arguments.json, "w") as stream:
-            json.dump(results, stream, indent=2)
-    return 0 if all(result["ok"] is not False for result in results) else 1
+        write_json(results, arguments.json)
+    return 0 if all(result["ok"] for result in results) else 1
 
 
 if __name__ == "__main__":
