@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +34,17 @@ def consume(source: WindowSource, plan: StreamPlan) -> list[list[pa.Table]]:
 
 def test_two_consumers_get_every_row_of_their_steps(toy_corpus) -> None:
     source = WindowSource(toy_corpus.location, toy_corpus.manifest, "train", (0, 1, 2), seed=2)
-    batch, start, end = 12, 3, 63
-    # blocks of 4 steps and segments of 6 blocks: 60 steps take 5 segments, of which the last ends inside a block
-    plan = StreamPlan(start, end, batch, 2, source.row_bytes, 4 * 6 * source.row_bytes, 6)
-    assert [s.num_steps for s in plan.segments()] == [12] * 5
-    plan = replace(plan, end_step=end - 1)
+    batch, start, end = 12, 3, 58
+    # blocks of 4 steps, segments of 16 blocks: the first takes 32 steps, the second ends inside a block
+    plan = StreamPlan(start, end, batch, 2, source.row_bytes, 4 * 6 * source.row_bytes, 16)
+    assert [(s.num_steps, s.num_blocks) for s in plan.segments()] == [(32, 16), (23, 12)]
     tables = consume(source, plan)
-    assert [len(own) for own in tables] == [end - 1 - start] * 2
+    assert [len(own) for own in tables] == [end - start] * 2
     for rank, own in enumerate(tables):
         for step, table in enumerate(own, start):
             assert table.equals(source.read(step_positions(step, rank, batch, 2)))
     seen = np.concatenate([table.column("position").to_numpy() for own in tables for table in own])
-    assert sorted(seen.tolist()) == list(range(start * batch, (end - 1) * batch)), "no row dropped, none repeated"
+    assert sorted(seen.tolist()) == list(range(start * batch, end * batch)), "no row dropped, none repeated"
 
 
 def test_corrupted_shard_ends_every_consumer_with_its_name(corpus_copy) -> None:
