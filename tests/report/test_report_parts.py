@@ -13,6 +13,7 @@ from epilm.report.generic import block
 from epilm.report.learning import final_tables, headline_tiles
 from epilm.report.regression import differences, feature_sets, panels, read_score
 from epilm.report.settings import differences as settings_differences
+from epilm.report.settings import glance
 from epilm.report.text import number, show, words
 from epilm.report.thin import thin
 
@@ -71,6 +72,7 @@ def test_number_and_words() -> None:
     assert number(True) is None
     assert number(10**400) is None
     assert words("held_out_cell_types") == "held-out cell types"
+    assert words("held_out_both") == "held-out contigs and cell types"
 
 
 def test_regression_scores_with_their_seeds() -> None:
@@ -133,6 +135,12 @@ def test_settings_show_only_what_differs() -> None:
     a = record("a", "pretrain", recipe={"name": "a", "seed": 1, "train": {"lr": 0.1, "steps": 5}})
     b = record("b", "pretrain", recipe={"name": "b", "seed": 1, "train": {"lr": 0.2, "steps": 5}})
     assert settings_differences([a, b]).rows == (("train.lr", ("0.1", "0.2")),)
+
+
+def test_settings_at_a_glance_carry_their_units() -> None:
+    result = {"stage": "pretrain", "median_step_time_s": 0.25, "tokens_per_s": 1e4, "corpus": "runs/x", "final": {}}
+    rows = glance([record("a", "pretrain", result)]).rows
+    assert rows == (("median step time", ("250 ms",)), ("tokens per s", ("10,000",)))
 
 
 def test_generic_block_lays_out_facts_tables_and_blocks() -> None:

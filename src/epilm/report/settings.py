@@ -11,7 +11,7 @@ from epilm.report.text import show, words
 
 PLACES = ("name", "storage", "ray")
 """Settings that say where a run happened, not what it computed."""
-NOT_AT_A_GLANCE = ("stage", "final", "epilm_version", "finished")
+NOT_AT_A_GLANCE = ("stage", "name", "model", "corpus", "final", "epilm_version", "finished")
 UNITS = {"_share": "percent", "_s": "seconds", "mfu": "percent", "_bytes": "bytes"}
 
 
@@ -26,8 +26,13 @@ class Comparison:
 def glance(records: Sequence[RunRecord]) -> Comparison:
     """The single figures of the results (parameters, steps, speed ...); lists and nested values are elsewhere."""
     keys = dict.fromkeys(key for record in records for key, value in record.result.items() if _single(key, value))
-    rows = [(words(key), tuple(_figure(key, record.result.get(key)) for record in records)) for key in keys]
+    rows = [(_label(key), tuple(_figure(key, record.result.get(key)) for record in records)) for key in keys]
     return Comparison(tuple(record.name for record in records), tuple(rows))
+
+
+def _label(key: str) -> str:
+    """The key in words, without a unit that its values carry."""
+    return words(key) if key.endswith("_per_s") else words(key.removesuffix("_s").removesuffix("_bytes"))
 
 
 def _single(key: str, value: Any) -> bool:

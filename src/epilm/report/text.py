@@ -70,5 +70,10 @@ _STYLES = {
 
 def words(key: str) -> str:
     """``held_out_contigs`` -> ``held-out contigs``; the names people gave to things stay as they are otherwise."""
-    text = key.replace("held_out", "held-out").replace("_", " ").strip()
+    text = (
+        key.replace("held_out_both", "held-out contigs and cell types")
+        .replace("held_out", "held-out")
+        .replace("_", " ")
+        .strip()
+    )
     return text or key

@@ -20,7 +20,7 @@
     return node;
   }
 
-  const words = (key) => key.replace("held_out", "held-out").replaceAll("_", " ");
+  const words = (key) => key.replace("held_out_both", "held-out contigs and cell types").replace("held_out", "held-out").replaceAll("_", " ");
 
   function scaled(value, units) {
     let size = value, unit = 0;
@@ -38,7 +38,7 @@
     number: plain,
     percent: (v) => `${(100 * v).toFixed(Math.abs(v) < 0.1 ? 2 : 1)} %`,
     si: (v) => scaled(v, ["", "k", "M", "G", "T"]),
-    seconds: (v) => (Math.abs(v) >= 1 ? `${v.toPrecision(3)} s` : `${(1000 * v).toPrecision(3)} ms`),
+    seconds: (v) => (v === 0 ? "0" : Math.abs(v) >= 1 ? `${v.toPrecision(3)} s` : `${(1000 * v).toPrecision(3)} ms`),
   };
   const AXIS = { ...STYLES, percent: (v) => `${Number((100 * v).toPrecision(4))} %`, number: (v) => plain(Number(v.toPrecision(6))) };
   const show = (value, style) => (value == null ? "–" : (STYLES[style] || plain)(value));
@@ -93,7 +93,8 @@
     for (const baseline of chart.baselines) {
       for (const frame of stage.frames) {
         const column = frame.columns[baseline.key];
-        if (!column) continue;
+        // on the few rows of a training step a baseline is noise around its value on the held-out sets
+        if (!column || (frame.set === "train" && evalSets.length)) continue;
         // runs scored on the same windows share a baseline: show it once
         const same = found.find((s) => s.baseline === baseline.name && s.set === frame.set &&
           Math.abs(lastValue(s.y) - lastValue(column.y)) <= 1e-4 * Math.abs(lastValue(s.y)));
