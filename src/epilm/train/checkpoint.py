@@ -67,6 +67,20 @@ def check_meta(meta: CheckpointMeta, *, recipe_fingerprint: str, data_fingerprin
             )
 
 
+def check_stage(meta: CheckpointMeta, zero_stage: int) -> None:
+    """ZeRO 3 cuts parameters, 1 and 2 do not; DeepSpeed's universal format does not lead from one to the other.
+
+    Raises:
+        CheckpointError: names the stages that the checkpoint can go on under.
+    """
+    if (meta.zero_stage == 3) != (zero_stage == 3):
+        allowed = "train.zero_stage=3" if meta.zero_stage == 3 else "train.zero_stage=1 or 2"
+        raise CheckpointError(
+            f"train.zero_stage={zero_stage}, but the checkpoint at step {meta.step} was written under ZeRO "
+            f"{meta.zero_stage}. Resume with {allowed}, on any number of workers."
+        )
+
+
 def restore(
     checkpoint: Checkpoint,
     build: Callable[[bool], Any],
@@ -86,6 +100,7 @@ def restore(
     """
     with checkpoint.as_directory() as folder:
         meta = read_meta(folder)
+        check_stage(meta, zero_stage)
         if (meta.num_workers, meta.zero_stage) == (num_workers, zero_stage):
             engine = build(False)
             _load(engine, folder, _TAG)
@@ -97,9 +112,14 @@ def restore(
 
 
 def _load(engine: Any, folder: str, tag: str) -> None:
+    groups = engine.deepspeed.optimizer.param_groups
+    settings = [{key: value for key, value in group.items() if key != "params"} for group in groups]
     path, _ = engine.deepspeed.load_checkpoint(folder, tag=tag)
     if path is None:
         raise CheckpointError(f"DeepSpeed found no checkpoint {tag!r} in {folder}.")
+    # the recipe states them; a universal checkpoint of ZeRO 3 would give the first group's weight decay to all
+    for group, own in zip(engine.deepspeed.optimizer.param_groups, settings, strict=True):
+        group.update(own)
 
 
 @contextlib.contextmanager
