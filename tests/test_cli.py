@@ -69,6 +69,17 @@ def test_settings_out_of_range_are_refused(capsys, tmp_path, overrides, message)
     assert message in err
 
 
+def test_settings_may_stand_behind_options(capsys, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: x\ntask: {corpus: none}\ntrain: {steps: 1, global_batch: 6, num_workers: 2}\n")
+    code, _, err = run(capsys, "pretrain", str(recipe), "--resume", "train.num_workers=4")
+    assert code == 2
+    assert "num_workers=4" in err
+    with pytest.raises(SystemExit):
+        cli.main(["pretrain", str(recipe), "--resum", "--nonsense"])
+    assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
+
+
 def test_resume_and_overwrite_exclude_each_other(capsys):
     with pytest.raises(SystemExit):
         cli.main(["corpus", "x.yaml", "--resume", "--overwrite"])

@@ -100,7 +100,12 @@ STAGES: dict[str, Stage] = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code (0 done, 2 a mistake that the message explains)."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest:  # argparse takes no settings behind an option: `RECIPE --resume train.num_workers=3`
+        if not hasattr(arguments, "overrides") or not all(_SETTING.match(word) for word in rest):
+            parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.overrides += rest
     _quieten()
     try:
         return arguments.run(arguments)
@@ -195,6 +200,7 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
     return 0
 
 
+_SETTING = re.compile(r"[A-Za-z_][\w.]*=")
 _STEP = re.compile(r"step \d+/\d+  ")
 _LOG_EVERY_S = 10.0
 

@@ -3,6 +3,10 @@
 Every message says what is wrong, what was got, what is allowed and how to mend it. ``assert`` is for our own bugs.
 """
 
+from __future__ import annotations
+
+import re
+
 
 class EpilmError(ValueError):
     """Base of all errors that a user can mend; the command line prints them without a traceback."""
@@ -34,3 +38,24 @@ class CheckpointError(EpilmError):
 
 class LeakError(EpilmError):
     """An evaluation would use contigs or cell types that the model has been trained on."""
+
+
+def user_error(error: BaseException) -> EpilmError | None:
+    """The user's error inside what Ray made of an exception in a task or actor; None where there is none.
+
+    Ray wraps exceptions in each other, and some of its actors (the coordinator of a split) pass their text alone on, with
+    Ray's advice behind the first line.
+    """
+    seen: set[int] = set()
+    pending: list[BaseException | None] = [error]
+    while pending:
+        current = pending.pop()
+        if current is None or id(current) in seen:
+            continue
+        if isinstance(current, EpilmError):
+            return current
+        seen.add(id(current))
+        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
+    kinds = {kind.__name__: kind for kind in EpilmError.__subclasses__()}
+    named = re.findall(rf"\b({'|'.join(kinds)}): (.+)", str(error))
+    return kinds[named[-1][0]](named[-1][1].strip()) if named else None

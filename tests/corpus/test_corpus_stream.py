@@ -12,7 +12,7 @@ import pytest
 from epilm.corpus.manifest import read_manifest
 from epilm.corpus.order import step_positions
 from epilm.corpus.source import WindowSource
-from epilm.corpus.stream import StreamPlan, corpus_error_in, iterate_steps, segment_dataset
+from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
 from epilm.errors import CorpusError
 
 pytestmark = pytest.mark.ray
@@ -67,12 +67,3 @@ def test_corrupted_shard_ends_every_consumer_with_its_name(corpus_copy) -> None:
         for message in pool.map(fails, iterators):
             assert "Traceback" not in message
             assert message.endswith("--resume).")
-
-
-def test_cause_is_dug_out_of_wrappers() -> None:
-    inner = CorpusError("shard x is corrupt")
-    wrapped = RuntimeError("a task failed")
-    wrapped.__cause__ = inner
-    assert corpus_error_in(wrapped) == "shard x is corrupt"
-    assert corpus_error_in(RuntimeError("trace\nepilm.errors.CorpusError: shard y\n")) == "shard y"
-    assert corpus_error_in(RuntimeError("another")) is None

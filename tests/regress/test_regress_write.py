@@ -5,9 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from epilm.errors import CorpusError
 from epilm.regress.columns import ROW, TARGET
-from epilm.regress.failure import user_error
 from epilm.regress.write import PART_BYTES, feature_table, plan_parts
 
 
@@ -42,18 +40,3 @@ def test_feature_table():
     table = feature_table(rows, Squares())
     assert table.column_names == [ROW, TARGET, "(a)", "blt c"]  # names that xgboost takes
     assert table.to_pydict() == {ROW: [4, 7], TARGET: [0.5, -1.0], "(a)": [4, 7], "blt c": [16, 49]}
-
-
-def test_the_user_error_inside_what_a_task_raised():
-    mine = CorpusError("corrupted shard")
-    with pytest.raises(RuntimeError) as raised:
-        raise_from(mine)
-    assert user_error(raised.value) is mine
-    assert user_error(RuntimeError()) is None
-
-
-def raise_from(mine):
-    try:
-        raise mine
-    except CorpusError as error:
-        raise RuntimeError("task failed") from error

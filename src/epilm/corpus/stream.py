@@ -18,7 +18,7 @@ import ray.data
 
 from epilm.corpus.order import BlockPlan
 from epilm.corpus.source import SampleSource
-from epilm.errors import CorpusError
+from epilm.errors import user_error
 
 BLOCK_BYTES = 8 << 20
 """Read tasks of 2 MB halve the throughput (47k against 118k rows/s)."""
@@ -99,28 +99,5 @@ def iterate_steps(iterator: ray.data.DataIterator, plan: BlockPlan, *, prefetch:
             if step == plan.start_step + plan.num_steps:
                 return
     except Exception as error:
-        cause = corpus_error_in(error)
-        if cause is not None:
-            raise CorpusError(cause) from error
-        raise
+        raise user_error(error) or error from error
     assert step == plan.start_step + plan.num_steps, f"the stream ended before step {step}"
-
-
-def corpus_error_in(error: BaseException) -> str | None:
-    """The message of a :class:`CorpusError` that a data task raised, dug out of Ray's wrapping.
-
-    A split's coordinator passes text alone on, with Ray's advice behind the first line.
-    """
-    seen: set[int] = set()
-    pending: list[BaseException | None] = [error]
-    while pending:
-        current = pending.pop()
-        if current is None or id(current) in seen:
-            continue
-        seen.add(id(current))
-        if isinstance(current, CorpusError):
-            return str(current.args[0]) if current.args else str(current)
-        pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
-    text = str(error)
-    marker = "CorpusError: "
-    return text[text.rindex(marker) + len(marker) :].strip().partition("\n")[0] if marker in text else None

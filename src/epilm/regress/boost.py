@@ -23,9 +23,8 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from epilm.errors import EpilmError
+from epilm.errors import EpilmError, user_error
 from epilm.regress.columns import ROW, TARGET
-from epilm.regress.failure import user_error
 from epilm.regress.light_actors import BytesQueue, StopEvent
 from epilm.regress.recipe import Boost
 from epilm.storage import Location

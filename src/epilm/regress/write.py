@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
+from epilm.errors import user_error
 from epilm.regress.columns import ROW, TARGET, feature_name
-from epilm.regress.failure import user_error
 from epilm.regress.features import Maker
 from epilm.regress.rows import SPLITS
 from epilm.storage import Location

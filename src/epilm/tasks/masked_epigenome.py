@@ -282,7 +282,12 @@ class MaskedEpigenomeTask:
         model.tie_weights()
         model.save_pretrained(folder)
         tokens, manifest = self.config.tokens, self.manifest
-        KmerTokenizer(k=tokens.k, stride=tokens.step_bp).save_pretrained(folder)
+        KmerTokenizer(
+            k=tokens.k,
+            stride=tokens.step_bp,
+            state_names=manifest.state_names if self.uses_states else (),
+            bin_bp=manifest.bin_bp,
+        ).save_pretrained(folder)
         provenance = Provenance(
             assembly=manifest.assembly,
             trained_contigs=manifest.train_contigs,
