@@ -22,9 +22,9 @@ pytestmark = pytest.mark.ray
 
 
 def test_a_corpus_in_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    raw = scaffolds.write_scaffolds(tmp_path, 12)
+    raw = scaffolds.write_scaffolds(tmp_path, 8)
     recipe_file = tmp_path / "recipe.yaml"
-    recipe_file.write_text(yaml.safe_dump(raw | {"storage": "s3://bucket/runs"}))
+    recipe_file.write_text(yaml.safe_dump(raw | {"storage": "s3://bucket/runs", "groups_per_file": 64}))
     with serve_bucket() as (url, objects):
         for key, value in {
             "AWS_ENDPOINT_URL": url,

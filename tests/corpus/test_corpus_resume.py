@@ -42,7 +42,7 @@ def kill_midway(recipe_file: Path, folder: Path) -> None:
 
 
 def test_a_killed_build_resumes_without_redoing_shards(ray_local, tmp_path: Path) -> None:
-    raw = scaffolds.write_scaffolds(tmp_path)
+    raw = scaffolds.write_scaffolds(tmp_path, 30)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     recipe_file = tmp_path / "recipe.yaml"
     recipe_file.write_text(yaml.safe_dump(raw | {"storage": str(killed)}))
