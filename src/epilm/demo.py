@@ -175,7 +175,11 @@ class _Stages:
                 "corpus": str(self.folder / "corpus"),
                 "intervals": self._promoters(toy),
                 "target": {"path": toy["expression"], "cell_type": "cell_type"},
-                "features": {**embeddings, "kmers": {"kind": "kmers", "k": 4}},
+                "features": {
+                    **embeddings,
+                    "kmers": {"kind": "kmers", "k": 4},
+                    "state_fractions": {"kind": "state_fractions"},
+                },
                 "num_seeds": self.recipe.num_seeds,
             }
         )
@@ -195,5 +199,5 @@ def summarise(folder: Location, results: dict[str, Any]) -> dict[str, float]:
         "ebert_dna_accuracy": ebert["dna_accuracy"],
         "dbert_dna_accuracy": last["dbert"]["dna_accuracy"],
         "unigram_dna_accuracy": ebert["unigram_dna_accuracy"],
-        **{f"pearson_{name}": features[name]["pearson"]["value"] for name in (*MODELS, "kmers")},
+        **{f"pearson_{name}": features[name]["pearson"]["value"] for name in (*MODELS, "kmers", "state_fractions")},
     }

@@ -68,10 +68,9 @@ class _Worker:
         self.device = get_device()
         torch.set_num_threads(job.config.threads_per_worker or max(1, round(job.config.cpus_per_worker)))
         self.micro_batch = job.config.micro_batch_for(self.num_workers)
-        dtype = torch.bfloat16 if job.config.bf16 else torch.float32
-        self.peak_gflops = float(
-            all_reduce_sum(torch.tensor([matmul_peak_gflops(self.device, dtype)], device=self.device))
-        )
+        self.dtype = torch.bfloat16 if job.config.bf16 else torch.float32
+        self.peak_gflops = 0.0
+        self._measure_peak()
         self.engine, self.step = self._build()
         self.records = Records(job.folder, self.step) if self.rank == 0 else None
 
@@ -101,6 +100,11 @@ class _Worker:
             node_rank=self.node_rank,
         )
         return engine, meta.step
+
+    def _measure_peak(self) -> None:
+        """The workers' joint matmul rate; the best of several measurements, since a neighbour slows some of them."""
+        rate = torch.tensor([matmul_peak_gflops(self.device, self.dtype, seconds=0.1)], device=self.device)
+        self.peak_gflops = max(self.peak_gflops, float(all_reduce_sum(rate)))
 
     def run(self) -> None:
         config, waiting = self.config, time.perf_counter()
@@ -173,6 +177,7 @@ class _Worker:
         )
 
     def _evaluate(self) -> None:
+        self._measure_peak()
         for name, samples in self.task.eval_sets().items():
             metrics = evaluate_set(
                 self.task,
