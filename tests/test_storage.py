@@ -70,3 +70,10 @@ def test_a_storage_that_cannot_be_written_is_refused(tmp_path):
         Location(str(tmp_path / "file" / "runs")).check_writable()
     Location(str(tmp_path / "runs")).check_writable()
     assert os.listdir(tmp_path / "runs") == []
+
+
+def test_a_folder_that_may_not_be_looked_into_is_told_as_such():
+    with pytest.raises(StorageError, match=r"cannot look at .* Is it yours to read"):
+        Location("/" + "x" * 300).exists()  # the file system refuses it, as it does without permission
+    with pytest.raises(StorageError, match=r"cannot delete /proc/version: .* Is it yours to write"):
+        Location("/proc/version").delete()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,18 +76,31 @@ class Location:
         return self._resolved[1]
 
     def exists(self) -> bool:
-        return self.fs.get_file_info(self.path).type != pafs.FileType.NotFound
+        return self._info().type != pafs.FileType.NotFound
 
     def is_dir(self) -> bool:
-        return self.fs.get_file_info(self.path).type == pafs.FileType.Directory
+        return self._info().type == pafs.FileType.Directory
 
     def size(self) -> int:
-        return int(self.fs.get_file_info(self.path).size or 0)
+        return int(self._info().size or 0)
+
+    def _info(self) -> pafs.FileInfo:
+        with self._told("look at", "Is it yours to read, and can its server be reached?"):
+            return self.fs.get_file_info(self.path)
+
+    @contextmanager
+    def _told(self, verb: str, mend: str) -> Iterator[None]:
+        """A refusal of the file system (no permission, no such bucket, no network) as the user's error."""
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(f"cannot {verb} {self}: {error}. {mend}") from error
 
     def children(self) -> list[str]:
         """Names directly inside a folder, sorted; empty where the folder is absent."""
         selector = pafs.FileSelector(self.path, allow_not_found=True)
-        return sorted(info.base_name for info in self.fs.get_file_info(selector))
+        with self._told("list", "Is it yours to read, and can its server be reached?"):
+            return sorted(info.base_name for info in self.fs.get_file_info(selector))
 
     def mkdir(self) -> Location:
         try:
@@ -143,11 +158,12 @@ class Location:
 
     def delete(self) -> None:
         """Delete a file or a whole folder; nothing happens where it is absent."""
-        info = self.fs.get_file_info(self.path)
-        if info.type == pafs.FileType.Directory:
-            self.fs.delete_dir(self.path)
-        elif info.type == pafs.FileType.File:
-            self.fs.delete_file(self.path)
+        info = self._info()
+        with self._told("delete", "Is it yours to write?"):
+            if info.type == pafs.FileType.Directory:
+                self.fs.delete_dir(self.path)
+            elif info.type == pafs.FileType.File:
+                self.fs.delete_file(self.path)
 
     def sha256(self) -> str:
         digest = hashlib.sha256()
