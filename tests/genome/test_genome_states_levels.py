@@ -197,3 +197,12 @@ def test_too_many_words_and_another_bin(tmp_path: Path) -> None:
         source.read("chrI", 0, 400, 20)
     with pytest.raises(GenomeError, match="multiple of the bin size"):
         source.read("chrI", 5, 400, BIN)
+
+
+def test_held_out_regions_teach_no_cuts(tmp_path: Path) -> None:
+    config = TrackLevelStates(tracks={"yeast": tracks(tmp_path)})
+    region = {"chrI": (np.array([105]), np.array([395]))}  # touches the bins 100-110 to 390-400
+    cuts = open_(config, held_out=region).cuts
+    kept = [np.nanmean(values(0)["I"][a : a + BIN].astype(float)) for a in (*range(0, 100, 10), *range(400, 905, 10))]
+    np.testing.assert_allclose(cuts[0][0], np.quantile(np.array(kept, np.float32), [1 / 3, 2 / 3]), rtol=1e-6)
+    assert not np.allclose(cuts, open_(config).cuts)

@@ -12,7 +12,7 @@ import numpy as np
 
 from epilm.config import ConfigT
 from epilm.corpus.manifest import CorpusContig, CorpusRegion
-from epilm.corpus.plan import Regions
+from epilm.corpus.plan import Regions, by_contig
 from epilm.corpus.recipe import CorpusRecipe, SequenceConfig, SignalConfig, parse_region
 from epilm.errors import CorpusError
 from epilm.genome.annotation import read_blacklist
@@ -83,12 +83,15 @@ def open_inputs(recipe: CorpusRecipe) -> Inputs:
     reference = select_contigs(sequence.contigs, recipe.genome)
     contigs = _split_contigs(reference, recipe)
     lengths = {name: contig.length_bp for name, contig in reference.items()}
+    regions = _held_out_regions(contigs, recipe)
     sources: dict[str, dict[str, str]] = {path: {} for path in recipe.genome.paths}
     states = None
     if recipe.states is not None:
         train = [contig.name for contig in contigs if contig.split == "train"]
         config, given = absolute_paths(recipe.states)
-        states = open_states(config, reference=reference, train_contigs=train, bin_bp=recipe.bin_bp)
+        states = open_states(
+            config, reference=reference, train_contigs=train, bin_bp=recipe.bin_bp, held_out=by_contig(regions)
+        )
         _check_state_contigs(states, reference, recipe)
         sources |= {given.get(path, path): dict(states.contig_names.get(path, {})) for path in states.source_paths}
     signals = tuple(_open_signal(name, config, lengths) for name, config in recipe.signals.items())
@@ -101,7 +104,7 @@ def open_inputs(recipe: CorpusRecipe) -> Inputs:
     inputs = Inputs(
         sequence=sequence,
         contigs=contigs,
-        held_out_regions=_held_out_regions(contigs, recipe),
+        held_out_regions=regions,
         states=states,
         signals=signals,
         blacklist=blacklist,

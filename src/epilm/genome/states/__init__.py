@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import numpy as np
+
 from epilm.errors import GenomeError
 from epilm.genome.contigs import Contig
 from epilm.genome.states.bigbed import read_bigbed
@@ -41,6 +43,7 @@ def open_states(
     reference: Mapping[str, Contig],
     train_contigs: Sequence[str],
     bin_bp: int,
+    held_out: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
     required: Collection[str] = (),
 ) -> StateSource:
     """Read the states of every cell once, whole; the source then serves any interval (``ray.put`` it for workers).
@@ -49,6 +52,7 @@ def open_states(
         reference: the contigs of the sequence; the files' contigs are matched to them.
         train_contigs: the contigs that may teach anything (quantiles of track levels).
         bin_bp: the corpus's bin.
+        held_out: training contig -> (start, end), sorted and disjoint, of its stretches that may teach nothing.
         required: contigs that every cell must have; others may be absent, and are without states there.
 
     Raises:
@@ -59,7 +63,14 @@ def open_states(
     if absent:
         raise GenomeError(f"contig {absent[0]!r} is not in the sequence, which has {', '.join(list(reference)[:8])}.")
     if isinstance(config, TrackLevelStates):
-        return LevelSource(config, reference=reference, train_contigs=train_contigs, bin_bp=bin_bp, required=required)
+        return LevelSource(
+            config,
+            reference=reference,
+            train_contigs=train_contigs,
+            bin_bp=bin_bp,
+            held_out=held_out,
+            required=required,
+        )
     tables: dict[str, list[CellTable]]
     notes: list[str] = []
     squeeze = isinstance(config, BigBedStates)

@@ -61,9 +61,9 @@ class LineStates(_Alphabet):
 class TrackLevelStates(Config):
     """States from numeric tracks, for genomes without a segmentation: levels crossed into words.
 
-    Each track's bins are cut at quantiles of the training contigs (over the bins with data), and the levels of all
-    tracks together make the state: 3 tracks x (low, mid, high) = 27 states. A bin without data in any of the tracks has
-    no state.
+    Each track's bins are cut at quantiles of the training contigs (over the bins with data, outside of held-out
+    regions), and the levels of all tracks together make the state: 3 tracks x (low, mid, high) = 27 states. A bin
+    without data in any of the tracks has no state.
     """
 
     kind: Literal["levels"] = "levels"

@@ -10,6 +10,7 @@ import numpy as np
 from epilm.errors import GenomeError
 from epilm.genome.bigwig import bigwig_contigs, bin_track
 from epilm.genome.contigs import Contig, match_contigs
+from epilm.genome.intervals import covered_bp
 from epilm.genome.states.binning import NO_STATE
 from epilm.genome.states.config import TrackLevelStates
 from epilm.genome.states.source import MAX_STATES, StateSource, check_grid
@@ -42,8 +43,10 @@ class LevelSource(StateSource):
         reference: Mapping[str, Contig],
         train_contigs: Sequence[str],
         bin_bp: int,
+        held_out: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
         required: Collection[str] = (),
     ) -> None:
+        self._held_out = held_out or {}
         self.track_names = tuple(next(iter(config.tracks.values())))
         self.cell_types = tuple(config.tracks)
         self.state_names = level_words(self.track_names, config.levels)
@@ -74,8 +77,7 @@ class LevelSource(StateSource):
             self.notes += (f"no states on {', '.join(gaps)}: a track does not cover these contigs.",)
 
     def _cuts_of(self, path: str, parts: Sequence[tuple[str, Contig]], quantiles: np.ndarray) -> np.ndarray:
-        binned = [self._bin(path, name, *_inner_grid(contig, self.bin_bp), self.bin_bp) for name, contig in parts]
-        values = np.concatenate([*binned, np.zeros(0, np.float32)])
+        values = np.concatenate([*(self._teaching(path, *part) for part in parts), np.zeros(0, np.float32)])
         values = values[~np.isnan(values)]
         if not values.size:
             shown = ", ".join(name for name, _ in parts[:8])
@@ -84,6 +86,15 @@ class LevelSource(StateSource):
                 "Train on contigs that the track covers."
             )
         return np.quantile(values.astype(np.float64), quantiles)
+
+    def _teaching(self, path: str, name: str, contig: Contig) -> np.ndarray:
+        """Bins of a training contig without those that touch a held-out region."""
+        start_bp, end_bp = _inner_grid(contig, self.bin_bp)
+        values = self._bin(path, name, start_bp, end_bp, self.bin_bp)
+        if name not in self._held_out:
+            return values
+        starts = start_bp + np.arange(values.size) * self.bin_bp
+        return values[covered_bp(starts, starts + self.bin_bp, *self._held_out[name]) == 0]
 
     def _bin(self, path: str, contig: str, start_bp: int, end_bp: int, bin_bp: int) -> np.ndarray:
         name = self._their_name[path].get(contig)
