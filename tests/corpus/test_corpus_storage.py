@@ -60,6 +60,15 @@ def test_a_storage_that_is_no_folder(toy, ray_local, tmp_path: Path) -> None:
 
 
 @pytest.mark.ray
+def test_a_recipe_without_windows_overwrites_nothing(toy, toy_corpus, corpus_copy) -> None:
+    corpus = corpus_copy()
+    recipe = toy.recipe(storage=str(Path(corpus.path).parent), name=corpus.name, held_out_contigs=["tiny"])
+    with pytest.raises(CorpusError, match="no held-out window is left"):
+        build_corpus(recipe, on_existing="overwrite")
+    assert validate_corpus(corpus).fingerprint == toy_corpus.manifest.fingerprint()
+
+
+@pytest.mark.ray
 def test_a_build_stopped_by_its_storage_goes_on_where_it_was(toy, toy_corpus, ray_local, tmp_path: Path) -> None:
     recipe = toy.recipe(storage=str(tmp_path))
     folder = tmp_path / "toy"

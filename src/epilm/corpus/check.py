@@ -44,7 +44,7 @@ def checked_layout(recipe: CorpusRecipe) -> Layout:
     layout = plan_layout(recipe, open_inputs(recipe))
     if not (layout.folder / MANIFEST_FILE).exists():
         check_space(layout)
-        check_windows(layout)
+    check_windows(layout)  # also over a finished corpus: --overwrite deletes it before anything is built
     return layout
 
 
