@@ -132,6 +132,16 @@ def test_seeds_and_evaluation_have_masks_of_their_own(task_corpus) -> None:
     assert torch.equal(masks[2], other.prepare(batch, training=False).inputs["dna_labels"] != IGNORE)
 
 
+def test_an_evaluation_hides_every_kmer_that_it_scores(task_corpus) -> None:
+    """In training one in ten is shown unchanged; scored at the end, copying it would pass for a prediction."""
+    task = task_corpus.task()
+    batch = batch_of(task, range(100))
+    for training, all_hidden in [(False, True), (True, False)]:
+        inputs = task.prepare(batch, training=training).inputs
+        scored = inputs["dna_labels"] != IGNORE
+        assert bool((inputs["input_ids"][scored] == MASK).all()) is all_hidden
+
+
 def test_a_locus_seen_again_is_masked_anew(task_corpus) -> None:
     task = task_corpus.task()
     order = task.train_source().order

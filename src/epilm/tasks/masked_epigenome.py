@@ -32,10 +32,10 @@ from epilm.tasks.composition import Composition, measure_composition
 from epilm.tasks.eval_sets import WindowEvalSet, window_eval_sets
 from epilm.tasks.protocol import Prepared, mean_metrics
 from epilm.tasks.recipe import MaskedEpigenomeConfig
-from epilm.tokens.kmers import tokenize_kmers
+from epilm.tokens.kmers import add_cls_sep, tokenize_kmers
 from epilm.tokens.states import tokenize_states
 from epilm.tokens.strand import reverse_bins, reverse_complement
-from epilm.tokens.vocab import CLS, IGNORE, SEP, STATE_PAD, dna_vocab_size, num_tokens
+from epilm.tokens.vocab import IGNORE, STATE_PAD, dna_vocab_size, num_tokens
 
 # Streams of the stateless hash, one a purpose.
 _MASK, _CHOICE, _RANDOM, _CENTRE, _STRAND = 11, 12, 13, 14, 15
@@ -165,10 +165,11 @@ class MaskedEpigenomeTask:
             vocab_size=dna_vocab_size(tokens.k),
             u_choice=uniform(seed, _CHOICE, position, num),
             u_random=uniform(seed, _RANDOM, position, num),
-            mask_frac=config.dna_mask.mask_fraction,
-            random_frac=config.dna_mask.random_fraction,
+            # an evaluation hides all that it scores: k-mers shown unchanged would be "predicted" by copying them
+            mask_frac=config.dna_mask.mask_fraction if training else 1.0,
+            random_frac=config.dna_mask.random_fraction if training else 0.0,
         )
-        inputs = {"input_ids": _frame(input_ids, CLS, SEP), "dna_labels": _frame(labels, IGNORE, IGNORE)}
+        inputs = {"input_ids": add_cls_sep(input_ids), "dna_labels": add_cls_sep(labels, cls=IGNORE, sep=IGNORE)}
         counts = {"dna": mask.sum()}
         if self.uses_states:
             assert bins is not None
@@ -194,8 +195,8 @@ class MaskedEpigenomeTask:
         copied = copy_nearest_visible(states, hidden, centre)
         shown, labels = hide_states(states, hidden, centre)
         inputs = {
-            "state_ids": _frame(shown, STATE_PAD, STATE_PAD),
-            "state_labels": _frame(labels, IGNORE, IGNORE),
+            "state_ids": add_cls_sep(shown, cls=STATE_PAD, sep=STATE_PAD),
+            "state_labels": add_cls_sep(labels, cls=IGNORE, sep=IGNORE),
             "copied_states": copied[centre.any(dim=1)],
         }
         return inputs, centre.sum()
@@ -304,12 +305,6 @@ class MaskedEpigenomeTask:
             recipe_fingerprint=recipe_fingerprint,
         )
         write_provenance(Location(str(folder)), provenance)
-
-
-def _frame(ids: Tensor, first: int, last: int) -> Tensor:
-    """Put CLS and SEP (or their labels) around [B, L]."""
-    rows = len(ids)
-    return torch.cat([ids.new_full((rows, 1), first), ids, ids.new_full((rows, 1), last)], dim=1)
 
 
 def _scores(logits: Tensor, labels: Tensor, name: str) -> dict[str, Tensor]:

@@ -118,6 +118,6 @@ def mean_metrics(
 
 
 def sample_seed(seed: int, position: int) -> int:
-    """Seed of torch's generator for the micro-batch that starts at a position: dropout then depends on the samples
-    alone, not on the worker that holds them or on how often the run was restarted."""
+    """Seed of torch's generator for the micro-batch that starts at a position: dropout then depends on how the global
+    batch is cut into micro-batches, not on the worker that holds one or on how often the run was restarted."""
     return torch.iinfo(torch.int64).max & ((seed + 1) * 0x9E3779B97F4A7C15 ^ (position + 1) * 0xBF58476D1CE4E5B9)
