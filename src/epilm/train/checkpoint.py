@@ -120,6 +120,11 @@ def _load(engine: Any, folder: str, tag: str) -> None:
     # the recipe states them; a universal checkpoint of ZeRO 3 would give the first group's weight decay to all
     for group, own in zip(engine.deepspeed.optimizer.param_groups, settings, strict=True):
         group.update(own)
+    # nor may groups share a step: ZeRO 3 hands one tensor to all, and AdamW would count it up once a group and step
+    inner = getattr(engine.deepspeed.optimizer, "optimizer", engine.deepspeed.optimizer)
+    for state in inner.state.values():
+        if isinstance(state.get("step"), Tensor):
+            state["step"] = state["step"].clone()
 
 
 @contextlib.contextmanager
