@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pyarrow as pa
 import torch
 from torch import nn
 
+from epilm.errors import CorpusError
 from epilm.hashing import hash_u64
 from epilm.tasks.protocol import Prepared, mean_metrics
 
@@ -18,12 +20,33 @@ TRUE_WEIGHTS = np.array([1.0, -2.0, 0.5, 3.0], dtype=np.float32)
 
 
 @dataclass(frozen=True)
+class Damage:
+    """Data that cannot be read from a position on, while the file ``marker`` is there."""
+
+    from_position: int
+    marker: str
+    after: str
+    """The read fails no sooner than this file exists: a stream reads ahead of the training."""
+
+    def check(self, positions: np.ndarray) -> None:
+        if positions.max(initial=-1) < self.from_position or not Path(self.marker).exists():
+            return
+        deadline = time.monotonic() + 120
+        while not Path(self.after).exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        raise CorpusError("corrupted shard toy-00003, row group 2: a page's checksum is wrong.")
+
+
+@dataclass(frozen=True)
 class ToySource:
     seed: int
+    damage: Damage | None = None
     samples_per_pass: int = 96
-    row_bytes: int = 40
+    row_bytes: int = 1 << 20  # as if rows were large: a read task of its own for every step
 
     def read(self, positions: np.ndarray) -> pa.Table:
+        if self.damage:
+            self.damage.check(positions)
         item = np.asarray(positions) % self.samples_per_pass
         bits = hash_u64(self.seed, item[:, None], np.arange(4))
         x = ((bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-23)) - 1
@@ -56,7 +79,7 @@ class Net(nn.Module):
 class ToyTask:
     seed: int = 0
     dropout: float = 0.1
-    corrupt_from: int | None = None
+    damage: Damage | None = None
     sum_counts = {"squared_error": "rows"}
     loss_weights = {"squared_error": 1.0}
 
@@ -66,7 +89,7 @@ class ToyTask:
         return f"toy-{self.seed}"
 
     def train_source(self) -> ToySource:
-        return ToySource(self.seed)
+        return ToySource(self.seed, self.damage)
 
     def eval_sets(self) -> dict[str, ToyEvalSet]:
         return {"held_out": ToyEvalSet(ToySource(self.seed + 1))}
