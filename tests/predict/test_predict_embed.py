@@ -146,14 +146,22 @@ def test_tokens_of_windows_by_a_model_of_dna_alone(ray_local, recipe, toy_corpus
         np.testing.assert_allclose(np.array(row["embedding"]), hidden, atol=2e-5)
 
 
-def test_cls_by_the_actor_alone(recipe, toy_corpus, ebert_folder, tmp_path):
+def test_cls_by_the_actor_alone(recipe, toy_corpus, ebert_folder, tmp_path, monkeypatch):
     """What Ray starts, started here: an actor takes seconds."""
     (tmp_path / "short.bed").write_text("chr2\t300\t390\tx\t0\t-\nchr1\t7\t60\ty\t0\t+\n")
     chosen = recipe(pooling="cls", intervals={"kind": "bed", "path": str(tmp_path / "short.bed")})
     plan, folder = check_embed(chosen), Location(str(tmp_path))
     write_intervals(folder, plan.intervals)
+    monkeypatch.chdir(tmp_path)  # an actor's own folder: relative paths of the recipe mean nothing there
     writer = PartWriter(
-        recipe=chosen, folder=folder, parts=plan.parts, cells=plan.cells, names=plan.names, device="cpu"
+        recipe=chosen.model_copy(update={"model": "relative/model", "corpus": "relative/corpus"}),
+        folder=folder,
+        model=Location(chosen.model),
+        corpus=Location(chosen.corpus),
+        parts=plan.parts,
+        cells=plan.cells,
+        names=plan.names,
+        device="cpu",
     )
     row = writer({"part": np.array([0])})
     assert (row["part"].tolist(), row["error"].tolist()) == ([0], [""])

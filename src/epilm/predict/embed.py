@@ -149,6 +149,8 @@ def _embed_parts(
     constructor = {
         "recipe": recipe,
         "folder": folder,
+        "model": Location(recipe.model),
+        "corpus": Location(recipe.corpus),
         "parts": plan.parts,
         "cells": plan.cells,
         "names": plan.names,

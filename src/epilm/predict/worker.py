@@ -26,13 +26,16 @@ class PartWriter:
         *,
         recipe: EmbedRecipe,
         folder: Location,
+        model: Location,
+        corpus: Location,
         parts: list[Part],
         cells: tuple[int, ...],
         names: tuple[str, ...],
         device: str,
     ):
         self.recipe, self.folder, self.parts, self.cells, self.names = recipe, folder, parts, cells, names
-        self.device = device
+        # not the recipe's paths: an actor of a cluster runs in a folder of its own, where a relative one means another
+        self.model, self.corpus, self.device = model, corpus, device
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Batch ``{"part": [n]}`` -> its parts' checksums, or the user's error as text: Ray drops an exception's type."""
@@ -48,11 +51,11 @@ class PartWriter:
     @cached_property
     def loaded(self) -> LoadedModel:
         torch.set_num_threads(self.recipe.cpus_per_worker)  # more threads than cores only wait for each other
-        return load_model(Location(self.recipe.model), device=self.device, dtype=self.recipe.dtype)
+        return load_model(self.model, device=self.device, dtype=self.recipe.dtype)
 
     @cached_property
     def reader(self) -> ContigReader:
-        return ContigReader(Location(self.recipe.corpus))
+        return ContigReader(self.corpus)
 
     @cached_property
     def intervals(self) -> pa.Table:
