@@ -34,8 +34,8 @@ class SampleSource(Protocol):
         ...
 
     def read(self, positions: np.ndarray) -> pa.Table:
-        """Rows at global positions, in that order, with an int64 column ``position`` and an int64 column ``digest``
-        that identifies what was read (see :mod:`epilm.train.ledger`)."""
+        """Rows at global positions, in that order, with an int64 column ``position``. Together the int64 columns
+        identify what was read: the ledger of a run is a digest of them (:mod:`epilm.train.ledger`)."""
         ...
 
 
@@ -71,7 +71,7 @@ class WindowSource:
         return self.manifest.window_bp + (self.manifest.bins_per_window if self.cells else 0) + 28
 
     def read(self, positions: np.ndarray) -> pa.Table:
-        """Rows at global positions: ``position, locus, cell, phase, digest, dna[, states]``."""
+        """Rows at global positions: ``position, locus, cell, phase, dna[, states]``."""
         return self.gather(self.order.locate(positions))
 
     def gather(self, samples: Samples) -> pa.Table:

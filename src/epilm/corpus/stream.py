@@ -99,5 +99,8 @@ def iterate_steps(iterator: ray.data.DataIterator, plan: BlockPlan, *, prefetch:
             if step == plan.start_step + plan.num_steps:
                 return
     except Exception as error:
-        raise user_error(error) or error from error
+        mistake = user_error(error)
+        if mistake is None:
+            raise
+        raise mistake from error
     assert step == plan.start_step + plan.num_steps, f"the stream ended before step {step}"
