@@ -37,6 +37,14 @@ def test_resume_wants_the_same_recipe_stage_and_data(tmp_path):
             open_run(recipe(tmp_path, **settings), stage=stage, on_existing="resume", data={"corpus": data})
 
 
+@pytest.mark.parametrize("text", ["", "run: 3", "{", "name: toy"])
+def test_a_damaged_recipe_is_not_resumed(tmp_path, text):
+    run = open_run(recipe(tmp_path), stage="toy")
+    (run.folder / "recipe.resolved.yaml").write_text(text)
+    with pytest.raises(CheckpointError, match=r"recipe\.resolved\.yaml is damaged"):
+        open_run(recipe(tmp_path), stage="toy", on_existing="resume")
+
+
 def test_where_a_run_computes_may_change(tmp_path):
     open_run(recipe(tmp_path), stage="toy")
     assert open_run(recipe(tmp_path, ray=RayConfig(address="auto")), stage="toy", on_existing="resume").resumed

@@ -100,7 +100,7 @@ def open_run(
         folder.delete()
     resumed = used and on_existing == "resume" and resolved.exists()
     if resumed:
-        _compare(folder, yaml.safe_load(resolved.read_text())["run"], header)
+        _compare(folder, _header_of(resolved), header)
     folder.check_writable()
     resolved.write_text(yaml.safe_dump({"run": header}, sort_keys=False) + to_yaml(recipe))
     return Run(folder=folder, resumed=resumed)
@@ -112,6 +112,26 @@ def _refuse_foreign(folder: Location) -> None:
         raise RunExistsError(
             f"{folder} is not a run folder (no {RECIPE_FILE} in it), so --overwrite will not delete it."
         )
+
+
+def _header_of(resolved: Location) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(resolved.read_text())["run"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot resume: {resolved} is damaged ({error!r}), so what the run was started with is not known. "
+            "Use --overwrite or another name."
+        ) from error
+
+
+def _header_of(resolved: Location) -> dict[str, Any]:
+    try:
+        return dict(yaml.safe_load(resolved.read_text())["run"])
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"cannot resume: {resolved} is damaged ({error!r}), so what the run was started with is not known. "
+            "Use --overwrite or another name."
+        ) from error
 
 
 def _compare(folder: Location, old: dict[str, Any], new: dict[str, Any]) -> None:
