@@ -124,16 +124,6 @@ def _header_of(resolved: Location) -> dict[str, Any]:
         ) from error
 
 
-def _header_of(resolved: Location) -> dict[str, Any]:
-    try:
-        return dict(yaml.safe_load(resolved.read_text())["run"])
-    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot resume: {resolved} is damaged ({error!r}), so what the run was started with is not known. "
-            "Use --overwrite or another name."
-        ) from error
-
-
 def _compare(folder: Location, old: dict[str, Any], new: dict[str, Any]) -> None:
     for key, mend in [
         ("stage", "Use another name."),
