@@ -10,7 +10,7 @@ from epilm.runs import Recipe
 
 
 class SimulateRecipe(Recipe):
-    """A genome with planted truth. The defaults make the demo's input: 2.5 Mb, four cell types, about 690 genes."""
+    """A genome with planted truth. The defaults make the demo's input: 2.5 Mb, four cell types, about 730 genes."""
 
     contigs: dict[str, int] = Field(
         default={
