@@ -50,6 +50,22 @@ def test_a_corpus_that_is_absent_stops_before_any_worker(capsys, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_run_that_exists_and_a_storage_in_the_way_stop_before_ray(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was started"))
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text(f"name: x\nstorage: {tmp_path}\n")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "metrics.jsonl").write_text("kept")
+    for extra, message in [([], "--resume"), (["--overwrite"], "is not a run folder")]:
+        code, _, err = run(capsys, "simulate", str(recipe), *extra)
+        assert code == 2
+        assert message in err
+    code, _, err = run(capsys, "simulate", str(recipe), f"storage={recipe}/in-the-way")
+    assert code == 2
+    assert "cannot create the folder" in err
+    assert (tmp_path / "x" / "metrics.jsonl").read_text() == "kept"
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -173,6 +173,7 @@ def _on_existing(arguments: argparse.Namespace) -> Literal["refuse", "resume", "
 
 def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
     from epilm.config import describe_settings, load_recipe, to_yaml
+    from epilm.runs import refuse_existing
     from epilm.session import ray_session
     from epilm.storage import Location
 
@@ -192,10 +193,13 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
         print(to_yaml(recipe), end="")
         print(f"# the recipe is valid{' and its inputs are there' if check else ''}; nothing was started")
         return 0
+    on_existing = _on_existing(arguments)
+    refuse_existing(recipe, on_existing)
     if check is not None:
         check(recipe)
+    Location(recipe.storage).check_writable()
     with ray_session(recipe.ray):
-        run(recipe, on_existing=_on_existing(arguments), progress=_progress())
+        run(recipe, on_existing=on_existing, progress=_progress())
     print(Location(recipe.storage) / recipe.name)
     return 0
 

@@ -90,13 +90,8 @@ def open_run(
         "recipe_fingerprint": fingerprint(recipe.identity()),
         "data_fingerprints": data or {},
     }
-    used = folder.exists() and bool(folder.children())
-    if used and on_existing == "refuse":
-        raise RunExistsError(
-            f"the run folder {folder} exists. Use --resume to continue it, --overwrite to delete it, or another name (name=...)."
-        )
+    used = refuse_existing(recipe, on_existing)
     if used and on_existing == "overwrite":
-        _refuse_foreign(folder)
         folder.delete()
     resumed = used and on_existing == "resume" and resolved.exists()
     if resumed:
@@ -104,6 +99,23 @@ def open_run(
     folder.check_writable()
     resolved.write_text(yaml.safe_dump({"run": header}, sort_keys=False) + to_yaml(recipe))
     return Run(folder=folder, resumed=resumed)
+
+
+def refuse_existing(recipe: Recipe, on_existing: OnExisting) -> bool:
+    """Whether the run's folder is in use, where ``on_existing`` allows that. Writes nothing, so it may stand before all.
+
+    Raises:
+        RunExistsError: the folder is in use and ``on_existing`` is ``refuse``, or ``overwrite`` and it is no run's.
+    """
+    folder = Location(recipe.storage) / recipe.name
+    used = folder.exists() and bool(folder.children())
+    if used and on_existing == "refuse":
+        raise RunExistsError(
+            f"the run folder {folder} exists. Use --resume to continue it, --overwrite to delete it, or another name (name=...)."
+        )
+    if used and on_existing == "overwrite":
+        _refuse_foreign(folder)
+    return used
 
 
 def _refuse_foreign(folder: Location) -> None:
