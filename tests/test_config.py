@@ -60,7 +60,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
     for name, text, message in [
         ("list.yaml", "- 1", "list, not a mapping"),
         ("bad.yaml", "a: [", "not valid YAML"),
-        ("empty.yaml", "", "not a mapping"),
+        ("empty.yaml", "", "is empty, not a mapping"),
     ]:
         (tmp_path / name).write_text(text)
         with pytest.raises(RecipeError, match=message):

@@ -43,7 +43,8 @@ def load_recipe(cls: type[ConfigT], path: str | Path, overrides: typing.Sequence
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
-        raise RecipeError(f"{path} holds {type(raw).__name__}, not a mapping of settings.")
+        what = "is empty" if raw is None else f"holds {type(raw).__name__}"
+        raise RecipeError(f"{path} {what}, not a mapping of settings. Write `name: NAME` and so on; see rayjobs/.")
     return parse_recipe(cls, apply_overrides(raw, overrides), source=str(path))
 
 
