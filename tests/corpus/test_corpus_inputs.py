@@ -62,7 +62,7 @@ def test_no_window_survives_the_blacklist(toy, tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"chunk_bp": 1010}, r"chunk_bp=1010 is not a multiple of bin_bp=50.* Try 1000"),
-        ({"held_out_regions": ["chr1-5"]}, "is not a region. Write chrom:start-end"),
+        ({"held_out_regions": ["chr1-5"]}, "held_out_regions: .* is not a region. Write chrom:start-end"),
         ({"held_out_regions": ["chr1:9-9"]}, "is empty"),
         ({"held_out_contigs": ["chr1", "chr1"]}, "names one twice"),
         ({"states": None, "held_out_cell_types": ["a"]}, "needs states"),

@@ -100,7 +100,10 @@ class CorpusRecipe(Recipe):
                 f"Try {down}."
             )
         for region in self.held_out_regions:
-            parse_region(region)
+            try:
+                parse_region(region)
+            except ValueError as error:
+                raise ValueError(f"held_out_regions: {error}") from error
         return self
 
     @model_validator(mode="after")
