@@ -6,7 +6,8 @@ import pytest
 
 from epilm.config import parse_recipe
 from epilm.errors import RecipeError
-from epilm.train.pretrain import check_pretrain
+from epilm.session import RayConfig
+from epilm.train.pretrain import check_pretrain, check_resources
 from epilm.train.recipe import PretrainRecipe, TrainConfig
 
 
@@ -81,3 +82,12 @@ def test_identity_holds_what_decides_the_numbers() -> None:
 def test_absent_corpus_is_refused_before_ray_starts(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"no corpus at .*none: it does not exist"):
         check_pretrain(parse_recipe(PretrainRecipe, raw(task={"corpus": str(tmp_path / "none")})))
+
+
+def test_a_local_ray_without_the_gpus_is_refused_before_it_waits(monkeypatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    config = TrainConfig(steps=1, global_batch=24, num_workers=2, use_gpu=True)
+    with pytest.raises(ValueError, match=r"a GPU for each of 2 workers; this machine has 1"):
+        check_resources(config, RayConfig(num_cpus=8))
+    check_resources(config, RayConfig(address="10.0.0.1:6379"))

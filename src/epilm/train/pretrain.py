@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
+import torch
 
 from epilm.config import fingerprint
 from epilm.errors import RecipeError
@@ -43,11 +44,11 @@ def check_pretrain(recipe: PretrainRecipe) -> MaskedEpigenomeTask:
     """
     task = MaskedEpigenomeTask(recipe.task, recipe.seed)
     task.check()
-    _check_local_cpus(recipe.train, recipe.ray)
+    check_resources(recipe.train, recipe.ray)
     return task
 
 
-def _check_local_cpus(config: TrainConfig, ray_config: RayConfig) -> None:
+def check_resources(config: TrainConfig, ray_config: RayConfig) -> None:
     """A local Ray cannot grow: workers that do not fit would wait for ever."""
     if ray_config.address != "local" or ray.is_initialized():
         return
@@ -57,6 +58,11 @@ def _check_local_cpus(config: TrainConfig, ray_config: RayConfig) -> None:
         raise RecipeError(
             f"train.num_workers={config.num_workers} x train.cpus_per_worker={config.cpus_per_worker:g} and one CPU for the "
             f"data need {need:g} CPUs; the local Ray has {have}. Use fewer workers, or set ray.num_cpus={int(-(-need // 1))}."
+        )
+    if config.use_gpu and torch.cuda.device_count() < config.allowed_workers[0]:
+        raise RecipeError(
+            f"train.use_gpu needs a GPU for each of {config.allowed_workers[0]} workers; this machine has "
+            f"{torch.cuda.device_count()}. Use fewer workers, train.use_gpu=false, or a cluster (ray.address)."
         )
 
 
