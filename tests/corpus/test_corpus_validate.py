@@ -210,6 +210,10 @@ def test_the_manifest_is_checked(corpus_copy, change, message) -> None:
 def test_what_is_no_corpus(tmp_path: Path, corpus_copy) -> None:
     with pytest.raises(CorpusError, match="does not exist"):
         validate_corpus(str(tmp_path / "none"))
+    (tmp_path / "recipe.resolved.yaml").write_text("run:\n  stage: simulate\n")
+    for path in (tmp_path, tmp_path / "recipe.resolved.yaml"):
+        with pytest.raises(CorpusError, match="it is no corpus; a corpus is a folder"):
+            validate_corpus(str(path))
     copy = corpus_copy()
     (copy / "manifest.json").write_text("{")
     with pytest.raises(CorpusError, match=r"manifest\.json is not a corpus manifest"):

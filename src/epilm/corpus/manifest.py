@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from epilm.config import Config, fingerprint
 from epilm.corpus.schema import MANIFEST_FILE, bins_per_window
 from epilm.errors import CorpusError
+from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
 FORMAT_VERSION = 1
@@ -146,7 +147,11 @@ def read_manifest(corpus: Location) -> CorpusManifest:
     """
     path = corpus / MANIFEST_FILE
     if not path.exists():
-        what = "is not finished (run `epilm corpus` again with --resume)" if corpus.exists() else "does not exist"
+        what = "is no corpus"
+        if not corpus.exists():
+            what = "does not exist"
+        elif (corpus / RECIPE_FILE).exists() and "stage: corpus" in (corpus / RECIPE_FILE).read_text():
+            what = "is not finished (run `epilm corpus` again with --resume)"
         raise CorpusError(f"no corpus at {corpus}: it {what}; a corpus is a folder with {MANIFEST_FILE}.")
     try:
         return CorpusManifest.model_validate(json.loads(path.read_text()))
