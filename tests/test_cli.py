@@ -50,6 +50,12 @@ def test_a_corpus_that_is_absent_stops_before_any_worker(capsys, tmp_path):
     assert not (tmp_path / "x").exists()
 
 
+def test_a_demo_of_no_steps_is_refused(capsys):
+    code, _, err = run(capsys, "demo", "--steps", "0")
+    assert code == 2
+    assert "steps: Input should be greater than or equal to 1 (got 0)" in err
+
+
 def test_a_run_that_exists_and_a_storage_in_the_way_stop_before_ray(capsys, tmp_path, monkeypatch):
     monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray was started"))
     recipe = tmp_path / "r.yaml"

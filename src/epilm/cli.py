@@ -296,11 +296,11 @@ def _run_report(arguments: argparse.Namespace) -> int:
 
 
 def _run_demo(arguments: argparse.Namespace) -> int:
+    from epilm.config import parse_recipe
     from epilm.demo import DemoRecipe, run_demo
-    from epilm.session import RayConfig
 
-    ray_config = RayConfig(address=arguments.address)
-    recipe = DemoRecipe(storage=arguments.storage, seed=arguments.seed, steps=arguments.steps, ray=ray_config)
+    settings = {key: getattr(arguments, key) for key in ("storage", "seed", "steps")}
+    recipe = parse_recipe(DemoRecipe, settings | {"ray": {"address": arguments.address}}, source="epilm demo")
     result = run_demo(recipe, on_existing=_on_existing(arguments), progress=_progress())
     print(json.dumps(result["summary"], indent=2))
     print(result["report"])

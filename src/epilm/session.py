@@ -42,15 +42,21 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         return
     if config.address == "local":
         # a relative temp path or a proxy variable is of no use to a Ray that lives on this machine alone
-        ray.init(
-            address="local",
-            num_cpus=config.num_cpus or 2 * (os.cpu_count() or 1),
-            include_dashboard=config.dashboard,
-            dashboard_host="127.0.0.1",
-            object_store_memory=int(config.object_store_gb * 1e9) if config.object_store_gb else None,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-        )
+        try:
+            ray.init(
+                address="local",
+                num_cpus=config.num_cpus or 2 * (os.cpu_count() or 1),
+                include_dashboard=config.dashboard,
+                dashboard_host="127.0.0.1",
+                object_store_memory=int(config.object_store_gb * 1e9) if config.object_store_gb else None,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+        except Exception as error:  # Ray raises bare Exceptions where its processes do not come up
+            raise EpilmError(
+                f"Ray did not start on this machine: {error} A busy machine may need another try; else check free memory "
+                "and disk in /tmp, or lower ray.num_cpus and ray.object_store_gb."
+            ) from error
     else:
         try:
             ray.init(address=config.address, logging_level=logging.WARNING)
