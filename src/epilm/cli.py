@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -27,6 +28,7 @@ class Stage:
     teaches: str
     load: Callable[[], tuple[type, Callable[..., Any], Callable[[Any], Any] | None]]
     """-> (recipe class, run function, check that needs no worker)."""
+    uses_ray: bool = True
 
 
 def _simulate() -> tuple[type, Callable[..., Any], None]:
@@ -72,6 +74,7 @@ STAGES: dict[str, Stage] = {
         "write a toy epigenome with planted truth",
         "Genome, states, tracks, genes and expression whose rules are known: the demo's and most tests' input.",
         _simulate,
+        uses_ray=False,
     ),
     "corpus": Stage(
         "build a corpus from genome and epigenome files",
@@ -198,7 +201,7 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
     if check is not None:
         check(recipe)
     Location(recipe.storage).check_writable()
-    with ray_session(recipe.ray):
+    with ray_session(recipe.ray) if stage.uses_ray else contextlib.nullcontext():
         run(recipe, on_existing=on_existing, progress=_progress())
     print(Location(recipe.storage) / recipe.name)
     return 0

@@ -57,7 +57,6 @@ def make_recipe(corpus: Location, storage: Path, name: str, *, num_workers: int,
             "train": {
                 "steps": STEPS,
                 "global_batch": BATCH,
-                "micro_batch": 2,  # divides every worker's share, so that dropout draws the same numbers
                 "num_workers": num_workers,
                 "zero_stage": zero_stage,
                 "threads_per_worker": 1,
@@ -258,7 +257,12 @@ def test_the_curve_is_that_of_plain_pytorch(one_worker):
         batch = task.collate(source.read(np.arange(step * BATCH, (step + 1) * BATCH)))
         optimizer.zero_grad()
         totals = run_step(
-            task, model, batch, micro_batch=2, backward=lambda loss: loss.backward(), all_reduce=lambda t: t
+            task,
+            model,
+            batch,
+            micro_batch=config.micro_batch_for(1),
+            backward=lambda loss: loss.backward(),
+            all_reduce=lambda t: t,
         )
         torch.nn.utils.clip_grad_norm_(model.parameters(), config.optimizer.clip_norm)
         for group in optimizer.param_groups:

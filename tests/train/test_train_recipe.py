@@ -39,21 +39,35 @@ def test_wrong_settings_are_explained(train: dict[str, object], message: str) ->
 
 
 @pytest.mark.parametrize(
-    ("workers", "micro_batch", "expected"),
+    ("workers", "micro_batch", "exact", "expected"),
     [
-        (1, 32, (24, 1)),
-        (1, 10, (8, 3)),
-        (2, 5, (4, 3)),
-        (3, 8, (8, 1)),
-        (3, 7, (4, 2)),
-        (24, 8, (1, 1)),
-        (1, 1, (1, 24)),
+        (1, 32, (1,), (24, 1)),
+        (1, 10, (1,), (8, 3)),
+        (2, 5, (1,), (4, 3)),
+        (3, 8, (1,), (8, 1)),
+        (3, 7, (1,), (4, 2)),
+        (24, 8, (1,), (1, 1)),
+        (1, 1, (1,), (1, 24)),
+        (1, 32, (1, 2, 3, 4), (2, 12)),
+        (3, 32, (1, 2, 3, 4), (2, 4)),
+        (1, 32, (1, 2, 5), (12, 2)),  # 5 does not divide 24
+        (8, 32, (1, 3), (1, 3)),
+        (6, 32, (1, 16), (4, 1)),
     ],
 )
-def test_accumulation_is_derived(workers: int, micro_batch: int, expected: tuple[int, int]) -> None:
-    config = TrainConfig(steps=1, global_batch=24, micro_batch=micro_batch, num_workers=workers)
+def test_accumulation_is_derived(workers: int, micro_batch: int, exact: tuple, expected: tuple[int, int]) -> None:
+    config = TrainConfig(steps=1, global_batch=24, micro_batch=micro_batch, num_workers=workers, exact_workers=exact)
     assert (config.micro_batch_for(workers), config.accumulation_for(workers)) == expected
     assert config.micro_batch_for(workers) * config.accumulation_for(workers) * workers == 24
+
+
+@pytest.mark.parametrize("batch", [12, 24, 60, 96, 8192])
+def test_exact_workers_cut_a_batch_alike(batch: int) -> None:
+    """With dropout the curve depends on the cut; the default makes it one for 1 to 4 workers."""
+    config = TrainConfig(steps=1, global_batch=batch, num_workers=1)
+    sizes = {config.micro_batch_for(w) for w in (1, 2, 3, 4) if batch % w == 0}
+    assert len(sizes) == 1
+    assert sizes.pop() >= min(config.micro_batch, batch // 12)
 
 
 def test_allowed_workers() -> None:

@@ -91,7 +91,9 @@ def training_step(bench: Workbench) -> Duel:
     """
     layers, width = (4, 256) if bench.size >= 1 else (1, 32)
     model = ModelConfig(kind="ebert", num_layers=layers, num_heads=4, hidden_size=width)
-    bed = make_bed(bench, model, TrainConfig(steps=100, global_batch=48, micro_batch=12, num_workers=1))
+    bed = make_bed(
+        bench, model, TrainConfig(steps=100, global_batch=48, micro_batch=12, num_workers=1, exact_workers=(1,))
+    )
     task, config = bed.task, bed.config
     plain = bed.build_model()
     optimizer = build_optimizer(plain, config.optimizer, fused=False)
@@ -132,7 +134,11 @@ def bf16_scored_head(bench: Workbench) -> Duel:
 
     layers, width, rows = (12, 768, 16) if bench.size >= 1 else (1, 64, 2)
     model = ModelConfig(kind="dbert", num_layers=layers, num_heads=width // 64, hidden_size=width)
-    bed = make_bed(bench, model, TrainConfig(steps=100, global_batch=rows, micro_batch=rows, num_workers=1, bf16=True))
+    bed = make_bed(
+        bench,
+        model,
+        TrainConfig(steps=100, global_batch=rows, micro_batch=rows, num_workers=1, exact_workers=(1,), bf16=True),
+    )
     inputs: dict[str, Any] = bed.task.prepare(bed.batch, training=True).inputs
     sizes = bed.task.model_config()
     plain = BertForMaskedLM(

@@ -77,7 +77,7 @@ class ModelConfig(Config):
 
 
 class EvalConfig(Config):
-    """Evaluation on what training never sees."""
+    """Evaluation on held-out contigs, on training contigs in held-out cell types (whose DNA training saw), and on both."""
 
     max_windows: int = Field(default=4096, ge=1)
     """Windows of each evaluation set (the first of the shuffled held-out ones)."""

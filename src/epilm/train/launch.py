@@ -98,6 +98,12 @@ def save_weights(task: Task, checkpoint: Checkpoint, target: Location, recipe_fi
         task.save_model(
             Path(temporary), fp32_weights(folder), step=read_meta(folder).step, recipe_fingerprint=recipe_fingerprint
         )
+        if (
+            not target.is_local
+        ):  # an object store moves objects, not folders; the provenance, written last, tells a whole one
+            target.delete()
+            pafs.copy_files(temporary, target.path, destination_filesystem=target.fs)
+            return target
         staged = Location(f"{target}.tmp")
         staged.delete()
         pafs.copy_files(temporary, staged.mkdir().path, destination_filesystem=staged.fs)

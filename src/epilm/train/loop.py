@@ -45,6 +45,23 @@ class Job:
     board: Any
 
 
+@dataclass
+class _Span:
+    """Totals over the steps since the last record."""
+
+    steps: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    wait_s: float = 0.0
+    digest: int = 0
+
+    def add(self, tokens: int, digest: int, seconds: float) -> None:
+        self.steps += 1
+        self.tokens += tokens
+        self.seconds += seconds
+        self.digest = (self.digest + digest + 2**63) % 2**64 - 2**63  # int64 that wraps, as the sum over workers does
+
+
 def train_worker(settings: dict[str, Job]) -> None:
     """Entry point of a Ray Train worker."""
     job = settings["job"]
@@ -107,17 +124,18 @@ class _Worker:
         self.peak_gflops = max(self.peak_gflops, float(all_reduce_sum(rate)))
 
     def run(self) -> None:
-        config, waiting = self.config, time.perf_counter()
+        config, span, waiting = self.config, _Span(), time.perf_counter()
         if self.records:
             self.job.board.post.remote({"kind": "start", "step": self.step, "num_workers": self.num_workers})
         for table in self._stream():
-            wait_s = time.perf_counter() - waiting
+            span.wait_s += time.perf_counter() - waiting
             totals, grad_norm = self._train_step(table)
-            digest = self._reduced_digest(table)
+            span.add(totals.num_tokens, samples_digest(table), time.perf_counter() - waiting)
             self.step += 1
             last = self.step == config.steps
             if last or self.step % config.log_every_steps == 0:
-                self._record(totals, digest, grad_norm, time.perf_counter() - waiting, wait_s)
+                self._record(totals, grad_norm, span)
+                span = _Span()
             if last or (config.eval_every_steps and self.step % config.eval_every_steps == 0):
                 self._evaluate()
             if last or (config.checkpoint_every_steps and self.step % config.checkpoint_every_steps == 0):
@@ -150,13 +168,12 @@ class _Worker:
         rate = learning_rate(self.config.optimizer, self.step, self.config.steps)
         return totals, self.engine.apply(rate)
 
-    def _reduced_digest(self, table: pa.Table) -> str:
-        digest = all_reduce_sum(torch.tensor([samples_digest(table)], dtype=torch.int64, device=self.device))
-        return f"{int(digest) & (2**64 - 1):016x}"
-
-    def _record(self, totals: StepTotals, digest: str, grad_norm: float, step_s: float, wait_s: float) -> None:
+    def _record(self, totals: StepTotals, grad_norm: float, span: _Span) -> None:
+        """Losses are those of the last step; times and the digest are of all steps since the record before."""
+        digest = int(all_reduce_sum(torch.tensor([span.digest], dtype=torch.int64, device=self.device)))
         if self.records is None:
             return
+        step_s = span.seconds / span.steps
         flops = self.task.flops_per_row() * self.config.global_batch
         self._write(
             {
@@ -167,11 +184,11 @@ class _Worker:
                 "lr": learning_rate(self.config.optimizer, self.step - 1, self.config.steps),
                 "grad_norm": grad_norm,
                 "step_time_s": step_s,
-                "tokens_per_s": totals.num_tokens / step_s,
-                "data_wait_share": wait_s / step_s,
+                "tokens_per_s": span.tokens / span.seconds,
+                "data_wait_share": span.wait_s / span.seconds,
                 "mfu": flops / step_s / 1e9 / self.peak_gflops,
                 "num_workers": self.num_workers,
-                "samples_digest": digest,
+                "samples_digest": f"{digest & (2**64 - 1):016x}",
                 "time": time.time(),
             }
         )

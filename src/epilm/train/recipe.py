@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+import math
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -16,13 +17,13 @@ from epilm.tasks.recipe import MaskedEpigenomeConfig
 class OptimizerConfig(Config):
     """AdamW; the defaults are EBERT's (section 4.1)."""
 
-    lr: float = Field(default=6e-5, gt=0)
+    lr: float = Field(default=6e-5, gt=0, allow_inf_nan=False)
     """Peak learning rate."""
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     """What follows the linear warm-up: decay to 0 by a line or a cosine, or none."""
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear warm-up from 0."""
-    betas: tuple[float, float] = (0.9, 0.98)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.98)
     eps: float = Field(default=1e-6, gt=0)
     """Adam's epsilon (EBERT: 1e-4)."""
     weight_decay: float = Field(default=0.01, ge=0)
@@ -39,7 +40,12 @@ class TrainConfig(Config):
     global_batch: int = Field(ge=1)
     """Samples of an optimizer step, over all workers."""
     micro_batch: int = Field(default=32, ge=1)
-    """Most samples in one forward pass on one worker; the largest divisor of the worker's share is used."""
+    """Most samples in one forward pass on one worker. The largest size is used that divides the shares of this number of
+    workers and of `exact_workers`; with dropout, another size draws other numbers."""
+    exact_workers: tuple[int, ...] = (1, 2, 3, 4)
+    """Numbers of workers that give the same losses, dropout included: torch draws dropout a forward pass at a time, so all
+    of them must cut the batch alike. Those that do not divide the global batch are left out. Without dropout any number
+    of workers gives the same losses."""
     optimizer: OptimizerConfig = OptimizerConfig()
     bf16: bool = False
     """Train in bfloat16 with gradients accumulated in fp32."""
@@ -49,7 +55,8 @@ class TrainConfig(Config):
     """Compile the model (`engine.compile()`)."""
 
     num_workers: int | tuple[int, int] = 2
-    """Workers, or [min, max] for an elastic run that grows and shrinks with the cluster. Changes nothing in the losses."""
+    """Workers, or [min, max] for an elastic run that grows and shrinks with the cluster. It does not change the losses (see
+    `exact_workers`)."""
     use_gpu: bool = False
     """One GPU a worker."""
     cpus_per_worker: float = Field(default=1, gt=0)
@@ -77,6 +84,13 @@ class TrainConfig(Config):
             raise ValueError("must be at least 1, or [min, max] with 1 <= min <= max.")
         return value
 
+    @field_validator("exact_workers")
+    @classmethod
+    def _positive(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value or min(value) < 1:
+            raise ValueError("must hold numbers of workers, each at least 1, e.g. [1, 2, 4, 8].")
+        return value
+
     @model_validator(mode="after")
     def _divides(self) -> Self:
         try:
@@ -93,8 +107,11 @@ class TrainConfig(Config):
         return range(low, high + 1)
 
     def micro_batch_for(self, num_workers: int) -> int:
-        """Largest divisor of a worker's share of the global batch that is at most ``micro_batch``."""
-        share = self.global_batch // num_workers
+        """Largest size up to ``micro_batch`` that divides the share of this number of workers and of ``exact_workers``."""
+        batch = self.global_batch
+        common = math.lcm(num_workers, *(w for w in self.exact_workers if batch % w == 0))
+        # a number of workers outside of exact_workers may share no cut with all of them
+        share = batch // (common if batch % common == 0 else num_workers)
         return next(m for m in range(min(self.micro_batch, share), 0, -1) if share % m == 0)
 
     def accumulation_for(self, num_workers: int) -> int:
