@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +117,18 @@ def test_windows_hold_what_the_files_have_there(odd, toy) -> None:
             assert (states[row, :, inside:] == 255).all()
             wanted = toy.track[chrom][first : first + inside]
             assert np.allclose(signals[row, 0, :inside], wanted, equal_nan=True)
+
+
+def test_the_result_holds_the_share_of_each_state(odd, toy) -> None:
+    folder, manifest, _ = odd
+    composition = json.loads((folder / "result.json").read_text())["state_composition"]
+    assert list(composition) == list(manifest.cell_types)
+    bins = np.concatenate([values[1] for values in toy.states.values()])  # cell 0 was thinned out
+    known = bins[bins != 255]
+    expected = [float((known == state).mean()) for state in range(len(manifest.state_names))]
+    shares = composition[manifest.cell_types[1]]
+    assert list(shares) == list(manifest.state_names)
+    assert list(shares.values()) == pytest.approx(expected, abs=1e-6)
 
 
 def test_windows_are_byte_for_byte_the_contigs_view(odd) -> None:

@@ -55,10 +55,12 @@ def build_corpus(
     folder = layout.folder
     manifest = _finished(folder, progress)
     if manifest is None:
-        manifest = _build(layout, progress)
+        manifest, composition = _build(layout, progress)
         write_manifest(folder, manifest)
+    else:
+        composition = run.result.read_json().get("state_composition", {}) if run.result.exists() else {}
     _clean(folder, manifest)
-    run.finish(summarize(manifest))
+    run.finish(summarize(manifest) | {"state_composition": composition})
     return manifest
 
 
@@ -84,7 +86,8 @@ def _finished(folder: Location, progress: Progress) -> CorpusManifest | None:
     return None
 
 
-def _build(layout: Layout, progress: Progress) -> CorpusManifest:
+def _build(layout: Layout, progress: Progress) -> tuple[CorpusManifest, dict[str, dict[str, float]]]:
+    """The manifest, and the share of each state in each cell type's bins."""
     folder, recipe = layout.folder, layout.recipe
     for name in ("contigs", "tables", "scatter", "windows"):
         (folder / BUILD_FOLDER / name).mkdir()
@@ -104,13 +107,25 @@ def _build(layout: Layout, progress: Progress) -> CorpusManifest:
     rows = [rows for _, _, rows in shuffle.files]
     windows = run_tasks(task, rows, "windows, shuffled", progress, unit="windows")
     window_files = tuple(_file(record, WINDOWS, record["split"]) for record in windows)
-    return layout.manifest.model_copy(
+    manifest = layout.manifest.model_copy(
         update={
             "files": window_files + contig_files,
             "windows_dropped": {name: dropped[name] for name in planning.DROP_REASONS},
             "sources": sources,
         }
     )
+    return manifest, _composition(manifest, contigs)
+
+
+def _composition(manifest: CorpusManifest, records: list[Record]) -> dict[str, dict[str, float]]:
+    if not manifest.cell_types:
+        return {}
+    bins = np.sum([record["state_bins"] for record in records], axis=0)
+    shares = bins / np.maximum(bins.sum(axis=1, keepdims=True), 1)
+    return {
+        cell: dict(zip(manifest.state_names, row.round(6).tolist(), strict=True))
+        for cell, row in zip(manifest.cell_types, shares, strict=True)
+    }
 
 
 def _contig_files(layout: Layout, records: list[Record]) -> tuple[CorpusFile, ...]:

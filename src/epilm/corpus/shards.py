@@ -58,7 +58,15 @@ class WriteContigs:
         np.savez(buffer, allow_pickle=False, **table)
         layout.table(index).write_bytes(buffer.getvalue())
         kept = [int((table["split"] == split).sum()) for split in range(len(planning.SPLITS))]
-        return _finish(record, {**shard, "kept": kept, "dropped": dropped})
+        counts = count_states(states, len(layout.manifest.state_names))
+        return _finish(record, {**shard, "kept": kept, "dropped": dropped, "state_bins": counts})
+
+
+def count_states(states: np.ndarray | None, num_states: int) -> list[list[int]]:
+    """Bins in each state, for every cell type of uint8 [cells, bins]; bins without a state are not counted."""
+    if states is None:
+        return []
+    return [np.bincount(cell, minlength=256)[:num_states].tolist() for cell in states]
 
 
 @dataclass(frozen=True)

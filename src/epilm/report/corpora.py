@@ -13,7 +13,6 @@ from epilm.report.collect import RunRecord
 from epilm.report.text import number, show, words
 
 MAX_CONTIGS = 60
-COMPOSITION_KEYS = ("state_composition", "state_fractions", "composition")
 
 STATE_COLOURS = (
     (r"quies|low_signal|lowsignal", "#b9bec4"),
@@ -55,7 +54,7 @@ class CorpusView:
     contigs: tuple[ContigSpan, ...]
     more_contigs: int
     composition: tuple[tuple[str, tuple[StatePart, ...]], ...]
-    """(cell type, parts); one entry named "" where the result gives a single composition."""
+    """(cell type, parts)."""
     legend: tuple[tuple[str, str], ...]
 
 
@@ -111,29 +110,14 @@ def _names(names: Any, most: int = 8) -> str:
 
 
 def _composition(result: dict[str, Any], names: tuple[str, ...]) -> tuple[tuple[str, tuple[StatePart, ...]], ...]:
-    raw = next((result[key] for key in COMPOSITION_KEYS if isinstance(result.get(key), dict | list)), None)
-    if isinstance(raw, list):
-        raw = dict(zip(names, raw, strict=False))
-    if not raw:
-        return ()
-    nested = all(isinstance(value, dict | list) for value in raw.values())
-    cells = raw if nested else {"": raw}
-    order = list(names) or list(dict.fromkeys(str(state) for parts in cells.values() for state in parts))
-    return tuple((str(cell), _parts(parts, order)) for cell, parts in cells.items())
+    cells = result.get("state_composition") or {}
+    return tuple((cell, _parts(shares, names)) for cell, shares in cells.items())
 
 
-def _parts(parts: Any, order: list[str]) -> tuple[StatePart, ...]:
-    if isinstance(parts, list):
-        parts = dict(zip(order, parts, strict=False))
-    shares = {str(state): max(0.0, number(value) or 0.0) for state, value in parts.items()}
-    total = sum(shares.values()) or 1.0  # the result may hold bins or fractions
-    names = [*order, *(state for state in shares if state not in order)]
+def _parts(shares: dict[str, Any], names: tuple[str, ...]) -> tuple[StatePart, ...]:
     colours = state_colours(names)
-    return tuple(
-        StatePart(s, 100 * shares[s] / total, show(shares[s] / total, "percent"), colours[s])
-        for s in names
-        if s in shares
-    )
+    known = {state: number(shares.get(state)) or 0.0 for state in names}
+    return tuple(StatePart(s, 100 * share, show(share, "percent"), colours[s]) for s, share in known.items())
 
 
 def state_colours(names: Sequence[str]) -> dict[str, str]:
