@@ -1,6 +1,7 @@
 """A user's error keeps its kind and words through what Ray makes of it."""
 
 import pytest
+import ray
 
 from epilm.errors import CorpusError, EpilmError, GenomeError, user_error
 
@@ -19,6 +20,19 @@ def test_the_error_inside_is_found():
     mine = CorpusError("shard x is corrupt")
     assert user_error(mine) is mine
     assert user_error(wrapped(wrapped(mine))) is mine
+
+
+@pytest.mark.ray
+def test_a_task_s_error_comes_without_the_worker_s_traceback(ray_local):
+    @ray.remote(max_retries=0)
+    def task():
+        raise CorpusError("shard x is corrupt")
+
+    with pytest.raises(CorpusError, match="ray::") as caught:
+        ray.get(task.remote())
+    found = user_error(caught.value)
+    assert type(found) is CorpusError
+    assert str(found) == "shard x is corrupt"
 
 
 def test_the_error_is_read_where_only_text_arrives():

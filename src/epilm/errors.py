@@ -53,7 +53,9 @@ def user_error(error: BaseException) -> EpilmError | None:
         if current is None or id(current) in seen:
             continue
         if isinstance(current, EpilmError):
-            return current
+            # Ray's RayTaskError(CorpusError) is one as well, but its text is the worker's whole traceback
+            inner = getattr(current, "cause", None)
+            return inner if isinstance(inner, EpilmError) else current
         seen.add(id(current))
         pending += [current.__cause__, current.__context__, getattr(current, "cause", None)]
     kinds = {kind.__name__: kind for kind in EpilmError.__subclasses__()}

@@ -68,6 +68,8 @@ def ray_session(config: RayConfig) -> Iterator[None]:
     importlib.import_module("ray.data")  # its import sets up its loggers, so they are turned down after it
 
     logging.getLogger("ray.data").setLevel(logging.WARNING)
+    # logs the traceback of what is raised here anyway
+    logging.getLogger("ray.data._internal.execution.streaming_executor_state").setLevel(logging.CRITICAL)
     try:
         yield
     finally:
