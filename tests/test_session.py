@@ -1,5 +1,7 @@
 """A Ray that does not come up is told without a traceback."""
 
+import socket
+
 import pytest
 
 from epilm.errors import EpilmError
@@ -10,7 +12,7 @@ from epilm.session import RayConfig, ray_session
     ("address", "message"),
     [
         ("local", "did not start on this machine: The current node timed out"),
-        ("10.0.0.1:6379", "no Ray cluster answers"),
+        ("auto", "no Ray cluster answers"),
     ],
 )
 def test_a_ray_that_does_not_start_is_told(monkeypatch, address, message):
@@ -21,3 +23,17 @@ def test_a_ray_that_does_not_start_is_told(monkeypatch, address, message):
     monkeypatch.setattr("ray.init", init)
     with pytest.raises(EpilmError, match=message), ray_session(RayConfig(address=address)):
         pytest.fail("the body ran without Ray")
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_an_address_where_nobody_listens_is_told_at_once(monkeypatch, scheme):
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.init", lambda **_: pytest.fail("Ray would try for minutes"))
+    with socket.socket() as taken:  # bound, but not listening
+        taken.bind(("127.0.0.1", 0))
+        address = f"{scheme}127.0.0.1:{taken.getsockname()[1]}"
+        with (
+            pytest.raises(EpilmError, match=r"no Ray cluster answers.*refused"),
+            ray_session(RayConfig(address=address)),
+        ):
+            pytest.fail("the body ran without Ray")

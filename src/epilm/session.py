@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import re
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +14,8 @@ import ray
 
 from epilm.config import Config
 from epilm.errors import EpilmError
+
+_KNOCK_S = 10.0
 
 
 class RayConfig(Config):
@@ -59,8 +63,9 @@ def ray_session(config: RayConfig) -> Iterator[None]:
             ) from error
     else:
         try:
+            _knock(config.address)
             ray.init(address=config.address, logging_level=logging.WARNING)
-        except (ConnectionError, RuntimeError, ValueError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise EpilmError(
                 f"ray.address={config.address!r}: no Ray cluster answers ({error}). "
                 "Start one (`ray start --head`), submit with `ray job submit`, or use ray.address=local."
@@ -74,3 +79,10 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raises OSError where nobody listens at ``host:port``; Ray itself would try for minutes."""
+    place = re.fullmatch(r"(?:ray://)?\[?(?P<host>[^/]+?)\]?:(?P<port>\d+)", address)
+    if place is not None:
+        socket.create_connection((place["host"], int(place["port"])), timeout=_KNOCK_S).close()
