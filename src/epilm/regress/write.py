@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray.data
 
-from epilm.errors import user_error
+from epilm import errors
+from epilm.errors import EpilmError, user_error
 from epilm.regress.columns import ROW, TARGET, feature_name
 from epilm.regress.features import Maker
 from epilm.regress.rows import SPLITS
@@ -89,8 +90,12 @@ def write_features(
         batch_size=None,
         batch_format="pyarrow",
     )
+    written = 0
     try:
-        written = sum(row["rows"] for row in dataset.iter_rows())
+        for row in dataset.iter_rows():
+            if row["error"]:
+                raise getattr(errors, row["error_kind"], EpilmError)(row["error"])
+            written += row["rows"]
     except Exception as error:
         raise user_error(error) or error from error
     assert written == sum(part.last - part.first for part in pending)
@@ -115,6 +120,15 @@ def feature_table(rows: pd.DataFrame, maker: Maker) -> pa.Table:
 
 
 def _write_part(block: pa.Table, makers: Mapping[str, Maker]) -> pa.Table:
+    """A user's error travels as a row: one that a task raises is logged by Ray Data with its whole traceback."""
+    try:
+        _write_rows(block, makers)
+    except EpilmError as error:
+        return pa.table({"rows": [0], "error": [str(error)], "error_kind": [type(error).__name__]})
+    return pa.table({"rows": [block.num_rows], "error": [""], "error_kind": [""]})
+
+
+def _write_rows(block: pa.Table, makers: Mapping[str, Maker]) -> None:
     rows = block.to_pandas()
     (label,), (path,) = rows["label"].unique(), rows["path"].unique()
     sink = pa.BufferOutputStream()
@@ -123,4 +137,3 @@ def _write_part(block: pa.Table, makers: Mapping[str, Maker]) -> pa.Table:
         feature_table(rows, makers[label]), sink, compression="zstd", use_dictionary=False, write_statistics=False
     )
     Location(path).write_bytes(sink.getvalue().to_pybytes())
-    return pa.table({"path": [path], "rows": [block.num_rows]})
