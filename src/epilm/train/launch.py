@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import tempfile
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +60,7 @@ def fit(
         ),
     )
     try:
-        with Watch(board, lambda record: progress(progress_line(record, config))):
+        with Watch(board, lambda record: progress(progress_line(record, config))), _own_interrupts():
             result = trainer.fit()
     except TrainingFailedError as error:
         _raise_fatal(board, run.folder)
@@ -68,6 +71,21 @@ def fit(
     if result.checkpoint is None:
         raise EpilmError(f"training ended without a checkpoint; see {run.folder}.")
     return result.checkpoint, dict(result.metrics or {})
+
+
+@contextlib.contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Ray Train handles Ctrl-C by a silent exit, and leaves its handler behind; tell it as Python does, and take it back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    except SystemExit as exit_:
+        raise KeyboardInterrupt from exit_
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _scaling(config: TrainConfig) -> ray.train.ScalingConfig:
