@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from epilm.errors import EpilmError
-from epilm.evaluate.metrics import accuracy, bootstrap_interval, majority_accuracy, pearson, r2, spearman
+from epilm.evaluate.metrics import bootstrap_interval, pearson, r2, spearman
 
 
 @pytest.fixture
@@ -104,10 +104,3 @@ def test_bootstrap_of_degenerate_input_is_nan():
     assert np.isnan(bootstrap_interval(pearson, [], [], num=20, seed=0)).all()
     low, high = bootstrap_interval(pearson, [1.0, 2.0], [3.0, 5.0], num=50, seed=0)  # half the resamples are constant
     assert (low, high) == pytest.approx((1.0, 1.0))
-
-
-def test_accuracy_scores_labelled_positions_only():
-    assert accuracy([1, 2, 3, 4], [1, -100, 0, 4]) == pytest.approx(2 / 3)
-    assert np.isnan(accuracy([1, 2], [-100, -100]))
-    assert majority_accuracy([5, 5, 2, -100, -100, -100], [5, 2, -100, 5]) == pytest.approx(2 / 3)
-    assert np.isnan(majority_accuracy([], [1]))

@@ -17,9 +17,6 @@ from epilm.errors import EpilmError
 
 Metric = Callable[[NDArray[np.float64], NDArray[np.float64]], NDArray[np.float64]]
 
-IGNORE = -100
-"""The label of a position that is not scored (PyTorch's convention)."""
-
 _CHUNK_VALUES = 4_000_000  # resampled values held at once: 32 MB a side, whatever num and n are
 
 
@@ -97,30 +94,6 @@ def bootstrap_interval(
         return float("nan"), float("nan")
     low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def accuracy(predicted: ArrayLike, labels: ArrayLike, *, ignore: int = IGNORE) -> float:
-    """Share of scored positions where ``predicted == labels``; positions labelled ``ignore`` are not scored.
-
-    NaN where nothing is scored.
-    """
-    predicted, labels = np.asarray(predicted), np.asarray(labels)
-    if predicted.shape != labels.shape:
-        raise EpilmError(
-            f"accuracy: predictions are {predicted.shape} and labels {labels.shape}; the shapes must agree."
-        )
-    scored = labels != ignore
-    return float((predicted[scored] == labels[scored]).mean()) if scored.any() else float("nan")
-
-
-def majority_accuracy(train_labels: ArrayLike, labels: ArrayLike, *, ignore: int = IGNORE) -> float:
-    """Accuracy of always predicting the training labels' most frequent value (the lowest on ties)."""
-    train_labels = np.asarray(train_labels)
-    values, counts = np.unique(train_labels[train_labels != ignore], return_counts=True)
-    if values.size == 0:
-        return float("nan")
-    labels = np.asarray(labels)
-    return accuracy(np.full(labels.shape, values[counts.argmax()]), labels, ignore=ignore)
 
 
 def _pair(x: ArrayLike, y: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

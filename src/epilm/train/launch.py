@@ -64,9 +64,7 @@ def fit(
             result = trainer.fit()
     except TrainingFailedError as error:
         _raise_fatal(board, run.folder)
-        raise EpilmError(
-            f"training failed: {error}\nThe last checkpoint is kept in {run.folder}; go on with --resume."
-        ) from error
+        raise EpilmError(f"training failed: {error}\n{_what_is_kept(run.folder)}") from error
     _raise_fatal(board, run.folder)
     if result.checkpoint is None:
         raise EpilmError(f"training ended without a checkpoint; see {run.folder}.")
@@ -107,7 +105,14 @@ def _raise_fatal(board: Any, folder: Location) -> None:
     fatal = ray.get(board.fatal.remote())
     if fatal is not None:
         kind, message = fatal
-        raise getattr(errors, kind, EpilmError)(f"{message}\nThe last checkpoint is kept in {folder}.")
+        raise getattr(errors, kind, EpilmError)(f"{message}\n{_what_is_kept(folder)}")
+
+
+def _what_is_kept(folder: Location) -> str:
+    names = (folder / CHECKPOINTS_FOLDER).children()
+    if any(name.startswith("checkpoint_") and not name.endswith(".json") for name in names):
+        return f"The last checkpoint is kept in {folder}; go on with --resume."
+    return f"There is no checkpoint in {folder} yet."
 
 
 def save_weights(task: Task, checkpoint: Checkpoint, target: Location, recipe_fingerprint: str) -> Location:
