@@ -86,7 +86,12 @@ def plain() -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
         batch = task.collate(task.train_source().read(np.arange(step * BATCH, (step + 1) * BATCH)))
         optimizer.zero_grad()
         totals = run_step(
-            task, model, batch, micro_batch=4, backward=lambda loss: loss.backward(), all_reduce=lambda t: t
+            task,
+            model,
+            batch,
+            micro_batch=CONFIG.micro_batch_for(1),
+            backward=lambda loss: loss.backward(),
+            all_reduce=lambda t: t,
         )
         norms.append(float(torch.nn.utils.clip_grad_norm_(model.parameters(), optimizer_config.clip_norm)))
         for group in optimizer.param_groups:
