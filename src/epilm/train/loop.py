@@ -87,7 +87,6 @@ class _Worker:
         self.micro_batch = job.config.micro_batch_for(self.num_workers)
         self.dtype = torch.bfloat16 if job.config.bf16 else torch.float32
         self.peak_gflops = 0.0
-        self._measure_peak()
         self.engine, self.step = self._build()
         self.records = Records(job.folder, self.step) if self.rank == 0 else None
 
@@ -120,10 +119,12 @@ class _Worker:
 
     def _measure_peak(self) -> None:
         """The workers' joint matmul rate; the best of several measurements, since a neighbour slows some of them."""
+        dist.barrier()  # together, or one would measure while another still loads its model
         rate = torch.tensor([matmul_peak_gflops(self.device, self.dtype, seconds=0.1)], device=self.device)
         self.peak_gflops = max(self.peak_gflops, float(all_reduce_sum(rate)))
 
     def run(self) -> None:
+        self._measure_peak()
         config, span, waiting = self.config, _Span(), time.perf_counter()
         if self.records:
             self.job.board.post.remote({"kind": "start", "step": self.step, "num_workers": self.num_workers})
