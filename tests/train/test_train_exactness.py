@@ -27,6 +27,7 @@ from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.runs import read_metrics
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
+from epilm.train.checkpoint import CheckpointMeta, check_stage
 from epilm.train.engine import build_optimizer
 from epilm.train.evaluate import evaluate_set
 from epilm.train.ledger import digest_of
@@ -58,6 +59,7 @@ def make_recipe(corpus: Location, storage: Path, name: str, *, num_workers: int,
                 "steps": STEPS,
                 "global_batch": BATCH,
                 "num_workers": num_workers,
+                "exact_workers": [1, 2, 3],
                 "zero_stage": zero_stage,
                 "threads_per_worker": 1,
                 "optimizer": {"lr": 3e-3, "warmup_steps": 5},
@@ -214,10 +216,11 @@ def test_zero_3_trains_and_resumes_on_another_number_of_workers(one_worker, tiny
     check_weights(two)
 
 
-def test_a_checkpoint_of_zero_3_is_not_resumed_without_it(tiny_corpus, storage, two_workers):
-    three = make_recipe(tiny_corpus, storage, "two-workers", num_workers=2, zero_stage=3)
-    with pytest.raises(CheckpointError, match="zero_stage"):
-        pretrain(three, on_existing="resume")
+@pytest.mark.parametrize(("written", "wanted", "allowed"), [(2, 3, "1 or 2"), (1, 3, "1 or 2"), (3, 1, "=3")])
+def test_a_checkpoint_does_not_enter_or_leave_zero_3(written, wanted, allowed):
+    meta = CheckpointMeta(12, num_workers=2, zero_stage=written, recipe_fingerprint="", data_fingerprint="")
+    with pytest.raises(CheckpointError, match=rf"train\.zero_stage={wanted}.*step 12.*Resume with .*{allowed}"):
+        check_stage(meta, wanted)
 
 
 def rewind(folder: Location) -> None:
