@@ -85,7 +85,8 @@ STAGES: dict[str, Stage] = {
     "pretrain": Stage(
         "pre-train EBERT or DBERT on a corpus",
         "Ray Data streams the corpus into Ray Train workers that run DeepSpeed. Same seed, same curve, on any number of "
-        "workers, through any kill: go on with --resume, also with another train.num_workers.",
+        "workers (with dropout: of those in train.exact_workers), through any kill: go on with --resume, also with another "
+        "train.num_workers.",
         _pretrain,
     ),
     "embed": Stage(
