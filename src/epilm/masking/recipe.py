@@ -82,7 +82,8 @@ class DnaMaskConfig(Config):
     """``uniform`` (each k-mer alone), ``span``, ``genemask``, ``global``, ``cm-step``, ``cm-gems``, or a class of your own
     as ``package.module:Class``. Where k-mers overlap, all but ``uniform`` hide whole bases, so that no neighbour tells."""
     table: str | None = None
-    """NPMI scores of the k-mers: run folder of `epilm npmi`, or a parquet or csv table. Needed by all that rank k-mers."""
+    """NPMI scores of the k-mers: run folder of `epilm npmi`, or a parquet or csv table. Needed by all that rank k-mers; under
+    any policy it adds to the log how many of the top-NPMI k-mers are masked."""
     span: SpanConfig | None = None
     """Settings of ``span``."""
     genemask: GeneMaskConfig | None = None
@@ -133,8 +134,6 @@ class DnaMaskConfig(Config):
                 f"policy {self.policy!r} ranks k-mers by NPMI and needs table: the run folder of `epilm npmi`, or a parquet "
                 "or csv table of scores."
             )
-        if self.table is not None and self.policy not in SCORED and not self.is_own_class:
-            raise ValueError(f"table has no effect on policy {self.policy!r}. Remove table.")
         if self.published and self.policy not in SCORED:
             raise ValueError(f"published has no effect on policy {self.policy!r}; it is for {', '.join(SCORED)}.")
         if self.rate != type(self).model_fields["rate"].default and self._rate_overridden():
