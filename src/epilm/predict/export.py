@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import json
 import shutil
-import uuid
 from pathlib import Path
 from typing import Any, Literal
 
-from epilm.errors import CheckpointError, RunExistsError, StorageError
+from epilm.errors import CheckpointError, StorageError
 from epilm.models import configuration_ebert, modeling_ebert, tokenization_ebert
+from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights, new_folder
 from epilm.models.provenance import PROVENANCE_FILE
-from epilm.predict.load import CONFIG_FILE, copy_file, read_model_info
+from epilm.predict.load import copy_file, read_model_info
 from epilm.predict.model_card import model_card
-from epilm.predict.weights import WEIGHTS_FILE, check_weights
 from epilm.storage import Location
 
 TOKENIZER_FILE = "tokenizer_config.json"
@@ -51,10 +50,10 @@ def export_model(
     info = read_model_info(source)
     check_weights(source, info.config)
     tokenizer_files = _tokenizer_files(source)
-    _check_out(out, source, on_existing)
-    partial = out.with_name(f".{out.name}.{uuid.uuid4().hex[:8]}.partial")
-    try:
-        partial.mkdir(parents=True)
+    if source.is_local and Path(source.path).resolve() == out.resolve():
+        raise StorageError(f"the export folder {out} is the model folder itself. Choose another folder.")
+    marks = (CONFIG_FILE, PROVENANCE_FILE, "README.md")
+    with new_folder(out, what="an export", marks=marks, on_existing=on_existing) as partial:
         for name in (WEIGHTS_FILE, PROVENANCE_FILE, *tokenizer_files):
             copy_file(source / name, partial / name)
         _write_settings(source / CONFIG_FILE, partial / CONFIG_FILE, auto_map=MODEL_CLASSES)
@@ -69,13 +68,6 @@ def export_model(
             path = Path(str(module.__file__))
             shutil.copyfile(path, partial / path.name)
         (partial / "README.md").write_text(model_card(info, name=out.name))
-        if out.exists():
-            shutil.rmtree(out)
-        partial.rename(out)
-    except OSError as error:
-        raise StorageError(f"cannot write the export {out}: {error}. Is the disk full or read-only?") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return out
 
 
@@ -88,19 +80,6 @@ def _tokenizer_files(source: Location) -> list[str]:
         )
     extra = {"vocab.json", "vocab.txt", "special_tokens_map.json", "added_tokens.json"}
     return [name for name in names if name in extra]
-
-
-def _check_out(out: Path, source: Location, on_existing: str) -> None:
-    if on_existing not in ("refuse", "overwrite"):
-        raise StorageError(f"an export cannot be resumed (got {on_existing!r}). Allowed: refuse, overwrite.")
-    if source.is_local and Path(source.path).resolve() == out.resolve():
-        raise StorageError(f"the export folder {out} is the model folder itself. Choose another folder.")
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
-        return
-    if on_existing == "refuse":
-        raise RunExistsError(f"the export folder {out} exists. Use --overwrite to replace it, or another folder.")
-    if not all((out / name).is_file() for name in (CONFIG_FILE, PROVENANCE_FILE, "README.md")):
-        raise RunExistsError(f"{out} is not an export (no {PROVENANCE_FILE} in it), so --overwrite will not delete it.")
 
 
 def _write_settings(source: Location, target: Path, **changes: Any) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -17,13 +16,11 @@ import torch
 from epilm.corpus.manifest import CorpusManifest
 from epilm.errors import CheckpointError, RecipeError
 from epilm.models.configuration_ebert import EbertConfig
+from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights, read_config
 from epilm.models.modeling_ebert import EbertForPreTraining, EbertModel
 from epilm.models.provenance import PROVENANCE_FILE, Provenance, read_provenance
 from epilm.predict.tiles import count_tokens, span_bp
-from epilm.predict.weights import WEIGHTS_FILE, check_weights
 from epilm.storage import Location
-
-CONFIG_FILE = "config.json"
 
 Dtype = Literal["float32", "bfloat16"]
 
@@ -73,23 +70,7 @@ def read_model_info(model_dir: Location) -> ModelInfo:
         CheckpointError: a file is missing, is not of an epilm model, or the two contradict each other.
     """
     provenance = read_provenance(model_dir)
-    for name in (CONFIG_FILE, WEIGHTS_FILE):
-        if not (model_dir / name).exists():
-            raise CheckpointError(
-                f"{model_dir} has no {name}: the model is incomplete. Copy the whole folder `model` of a pretrain run."
-            )
-    try:
-        raw = (model_dir / CONFIG_FILE).read_json()
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{model_dir / CONFIG_FILE} is not valid JSON: {error}") from error
-    if raw.get("model_type") != EbertConfig.model_type:
-        raise CheckpointError(
-            f"{model_dir / CONFIG_FILE}: model_type is {raw.get('model_type')!r}, allowed: {EbertConfig.model_type!r}."
-        )
-    try:
-        config = EbertConfig.from_dict(raw)
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{model_dir / CONFIG_FILE} is not a configuration of an epilm model: {error}") from error
+    config = read_config(model_dir)
     for name, here, there in [
         ("k", config.k, provenance.k),
         ("stride", config.stride, provenance.stride),

@@ -16,13 +16,13 @@ from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.errors import CorpusError, GenomeError, RecipeError
 from epilm.genome.contigs import match_contigs
 from epilm.genome.intervals import overlaps
+from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights
 from epilm.models.provenance import PROVENANCE_FILE, Provenance
 from epilm.predict.encode import Intervals
-from epilm.predict.load import CONFIG_FILE, ModelInfo, TokenLayout, check_fits_corpus, choose_cells, read_model_info
+from epilm.predict.load import ModelInfo, TokenLayout, check_fits_corpus, choose_cells, read_model_info
 from epilm.predict.parts import Part, plan_parts
 from epilm.predict.recipe import EmbedRecipe
 from epilm.predict.tiles import count_tokens
-from epilm.predict.weights import WEIGHTS_FILE, check_weights
 from epilm.predict.worker import interval_columns
 from epilm.storage import Location
 
