@@ -3,7 +3,14 @@
 import pytest
 
 from epilm.errors import CheckpointError
-from epilm.models.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
+from epilm.models.provenance import (
+    PROVENANCE_FILE,
+    Provenance,
+    match_trained,
+    read_provenance,
+    with_initial,
+    write_provenance,
+)
 from epilm.storage import Location
 
 PROVENANCE = Provenance(
@@ -41,3 +48,49 @@ def test_damaged_file(tmp_path, text):
     (tmp_path / PROVENANCE_FILE).write_text(text)
     with pytest.raises(CheckpointError, match="not the provenance"):
         read_provenance(Location(str(tmp_path)))
+
+
+def changed(**changes) -> Provenance:
+    return Provenance.model_validate(PROVENANCE.model_dump() | changes)
+
+
+@pytest.mark.parametrize(
+    ("trained", "names"),
+    [
+        (("chr1",), {"chr1": "chr1"}),
+        (("1", "chrUn"), {"1": "chr1"}),
+        (("*",), {"chr1": "chr1", "chr2": "chr2"}),
+        (("chr2", "*"), {"chr1": "chr1", "chr2": "chr2"}),
+        (("chr9",), {}),
+        (("chr1", "1"), {"chr1": "chr1"}),  # one contig named twice is still seen
+    ],
+)
+def test_trained_contigs_under_the_names_used_here(trained, names):
+    assert match_trained(trained, ["chr1", "chr2"], source="model") == names
+
+
+def test_everything_has_no_regions():
+    with pytest.raises(ValueError, match="trained_regions must be absent"):
+        changed(trained_contigs=("*",))
+
+
+@pytest.mark.parametrize(
+    ("initial", "contigs", "regions"),
+    [
+        ({}, ("chr1", "chr2"), (("chr1", 0, 500), ("chr2", 100, 900))),
+        (
+            {"trained_contigs": ("2", "3"), "trained_regions": (("2", 0, 50), ("3", 0, 9))},
+            ("chr1", "chr2", "3"),
+            (("chr1", 0, 500), ("chr2", 100, 900), ("chr2", 0, 50), ("3", 0, 9)),
+        ),
+        ({"trained_contigs": ("chr3",), "trained_regions": None}, ("chr1", "chr2", "chr3"), None),
+        ({"assembly": "toy2", "trained_contigs": ("chr3",)}, ("chr1", "chr2", "chr3"), None),
+        ({"trained_contigs": ("*",), "trained_regions": None}, ("*",), None),
+    ],
+)
+def test_a_run_has_seen_what_its_initial_weights_had_seen(initial, contigs, regions):
+    joined = with_initial(PROVENANCE, changed(trained_cell_types=("lung",), **initial), "f00")
+    assert (joined.trained_contigs, joined.trained_regions) == (contigs, regions)
+    assert joined.trained_cell_types == ("liver", "lung")
+    assert joined.initial_weights == "f00"
+    assert (joined.assembly, joined.step) == ("toy1", 12)

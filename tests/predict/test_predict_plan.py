@@ -176,6 +176,7 @@ def provenance(folder: Path, **changes: object) -> Provenance:
         ({"trained_contigs": ("1",)}, 3),
         ({"trained_contigs": ("chr1", "chrUn")}, 3),
         ({"trained_contigs": ("chr8",)}, 0),
+        ({"trained_contigs": ("*",)}, 4),
         ({"trained_regions": (("chr1", 0, 100),)}, 1),
         ({"trained_contigs": ("1",), "trained_regions": (("1", 0, 101), ("1", 399, 400))}, 3),
     ],

@@ -102,6 +102,7 @@ def test_leaks_are_told_by_contig_region_and_assembly(tmp_path):
     assert leak_of(tmp_path, test, trained_contigs=["Mito"]) is None
     assert "2 of the 2 test rows" in leak_of(tmp_path, test, trained_contigs=["chr1", "chr3"])
     assert "2 of the 2 test rows" in leak_of(tmp_path, test, trained_contigs=["3"])  # another naming
+    assert "the whole of toy1, on which 2 of the 2" in leak_of(tmp_path, test, trained_contigs=["*"])
     regions = [["chr1", 0, 9000], ["chr3", 5599, 9000]]
     trained = {"trained_contigs": ["chr1", "chr3"], "trained_regions": regions}
     assert "1 of the 2 test rows" in leak_of(tmp_path, test, **trained)

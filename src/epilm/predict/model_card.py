@@ -20,7 +20,7 @@ def model_card(info: ModelInfo, *, name: str) -> str:
     kind = "EBERT (DNA and epigenetic state)" if reads_states else "DBERT (DNA alone)"
     sections = [
         _FRONT_MATTER.format(family="ebert" if reads_states else "dbert") + f"# {name}",
-        f"A masked language model of the genome: {kind}, trained with epilm {info.provenance.epilm_version}.",
+        f"A masked language model of the genome: {kind}, {_maker(info)}.",
         "## Trained on\n\n" + _table(_training_rows(info)),
         _leak_note(info),
         "## Input and output\n\n" + _table(_shape_rows(info)),
@@ -30,29 +30,40 @@ def model_card(info: ModelInfo, *, name: str) -> str:
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
+def _maker(info: ModelInfo) -> str:
+    provenance = info.provenance
+    if provenance.imported_from is None:
+        return f"trained with epilm {provenance.epilm_version}"
+    return f"converted by epilm {provenance.epilm_version} from `{provenance.imported_from}`"
+
+
 def _table(rows: Sequence[tuple[str, str]]) -> str:
     return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows)
 
 
 def _training_rows(info: ModelInfo) -> list[tuple[str, str]]:
     provenance = info.provenance
-    rows = [("assembly", provenance.assembly), ("contigs", ", ".join(provenance.trained_contigs))]
+    contigs = "all" if provenance.saw_everything else ", ".join(provenance.trained_contigs)
+    rows = [("assembly", provenance.assembly), ("contigs", contigs)]
     if provenance.trained_regions is not None:
         regions = ", ".join(f"{chrom}:{start}-{end}" for chrom, start, end in provenance.trained_regions)
         rows.append(("regions (0-based, half-open)", regions))
     if provenance.state_names:
         rows.append(("cell types", ", ".join(provenance.trained_cell_types)))
-    return [
-        *rows,
-        ("windows", f"{provenance.window_bp} bp"),
-        ("optimizer steps", f"{provenance.step:,}"),
-        ("seed", str(provenance.seed)),
-        ("corpus fingerprint", f"`{provenance.corpus_fingerprint}`"),
-        ("recipe fingerprint", f"`{provenance.recipe_fingerprint}`"),
+    known = [
+        ("optimizer steps", provenance.step, "{:,}"),
+        ("seed", provenance.seed, "{}"),
+        ("began with the weights", provenance.initial_weights, "`{}`"),
+        ("corpus fingerprint", provenance.corpus_fingerprint, "`{}`"),
+        ("recipe fingerprint", provenance.recipe_fingerprint, "`{}`"),
     ]
+    rows.append(("windows", f"{provenance.window_bp} bp"))
+    return rows + [(name, shown.format(value)) for name, value, shown in known if value is not None]
 
 
 def _leak_note(info: ModelInfo) -> str:
+    if info.provenance.saw_everything:
+        return f"No evaluation on {info.provenance.assembly} is held out: the model has seen all of it."
     also = " and the cell types" if info.layout.num_states else ""
     return f"Evaluate on other contigs: the model has seen the contigs{also} above."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,10 @@ import pyarrow as pa
 
 from epilm.corpus.intervals import load_intervals
 from epilm.corpus.manifest import CorpusManifest, read_manifest
-from epilm.errors import CorpusError, GenomeError, RecipeError
-from epilm.genome.contigs import match_contigs
+from epilm.errors import CorpusError, RecipeError
 from epilm.genome.intervals import overlaps
 from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights
-from epilm.models.provenance import PROVENANCE_FILE, Provenance
+from epilm.models.provenance import PROVENANCE_FILE, Provenance, match_trained
 from epilm.predict.encode import Intervals
 from epilm.predict.load import ModelInfo, TokenLayout, check_fits_corpus, choose_cells, read_model_info
 from epilm.predict.parts import Part, plan_parts
@@ -120,9 +119,10 @@ def leak_summary(
 
     Args:
         contigs: names of the corpus that the intervals lie on. The model may have learned from another corpus of the
-            assembly, whose names differ (``chrII``, ``II``); they are matched as everywhere.
+            assembly, whose names differ (``chrII``, ``II``); they are matched as everywhere. A model
+            of ``*`` has seen them all.
     """
-    names = _training_names(provenance, contigs)
+    names = match_trained(provenance.trained_contigs, contigs, source=f"the model's {PROVENANCE_FILE}")
     seen = np.isin(intervals.chrom.astype(str), list(names.values()))
     if provenance.trained_regions is not None:
         regions = pd.DataFrame(
@@ -135,16 +135,6 @@ def leak_summary(
         "intervals_on_trained": int(seen.sum()),
         "trained_cell_types": [name for name in cell_types if name in provenance.trained_cell_types],
     }
-
-
-def _training_names(provenance: Provenance, contigs: Sequence[str]) -> Mapping[str, str]:
-    """Name in the model's training corpus -> name here, of the contigs that both have."""
-    try:
-        return match_contigs(
-            dict.fromkeys(contigs), dict.fromkeys(provenance.trained_contigs), source=f"the model's {PROVENANCE_FILE}"
-        )
-    except GenomeError:
-        return {}  # no contig in common
 
 
 def _fingerprints(model: Location, manifest: CorpusManifest, intervals: pa.Table) -> dict[str, str]:

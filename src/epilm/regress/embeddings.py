@@ -15,9 +15,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from epilm.errors import GenomeError, LeakError, RecipeError
-from epilm.genome.contigs import match_contigs
+from epilm.errors import LeakError, RecipeError
 from epilm.genome.intervals import overlaps
+from epilm.models.provenance import ALL_CONTIGS, match_trained
 from epilm.regress.rows import examples
 from epilm.storage import Location
 
@@ -168,16 +168,13 @@ def locate(rows: pd.DataFrame, index: pd.DataFrame, *, source: str) -> tuple[np.
 def find_leak(info: EmbeddingsInfo, test_rows: pd.DataFrame, *, contigs: Sequence[str], assembly: str) -> str | None:
     """What of the test rows the model behind the embeddings was trained on, in words; None where nothing was.
 
-    Contig names are matched as everywhere (``chrXVI`` = ``XVI``). A model of another assembly's contigs overlaps too:
-    the genes are the same, whatever the coordinates.
+    Contig names are matched as everywhere (``chrXVI`` = ``XVI``); a model of ``*`` has seen them all. A model of
+    another assembly's contigs overlaps too: the genes are the same, whatever the coordinates.
     """
     if info.provenance is None:
         return f"{info.folder} does not record what its model was trained on"
     trained = info.provenance["trained_contigs"]
-    try:
-        names = match_contigs(dict.fromkeys(contigs), dict.fromkeys(trained), source=str(info.folder))
-    except GenomeError:
-        return None  # no contig in common
+    names = match_trained(trained, contigs, source=str(info.folder))
     rows = test_rows[test_rows["chrom"].isin(names.values())]
     regions = info.provenance.get("trained_regions")
     if regions is not None and info.provenance.get("assembly") == assembly:
@@ -193,8 +190,9 @@ def find_leak(info: EmbeddingsInfo, test_rows: pd.DataFrame, *, contigs: Sequenc
             rows = rows[:0]
     if rows.empty:
         return None
+    on = f"the whole of {info.provenance.get('assembly')}" if ALL_CONTIGS in trained else examples(trained)
     return (
-        f"{info.folder}: its model was trained on {examples(trained)}, on which {len(rows)} of the {len(test_rows)} "
+        f"{info.folder}: its model was trained on {on}, on which {len(rows)} of the {len(test_rows)} "
         f"test rows lie ({examples(rows['chrom'].unique())})"
     )
 
