@@ -1,0 +1,85 @@
+"""GeneMask (Roy et al. 2023): spans around random centres, half of them widened about their best-ranked k-mer.
+
+Every centre c hides its span. Of the span's k-mers the best ranked one (highest NPMI) is the centre's best, b; the centres
+whose best ranks highest, half of them, also hide all k-mers that share a base with b. The published program looks the
+rank up by position number (:mod:`epilm.masking.published`); here it is the k-mer's.
+
+Shapes: B = sequences, P = k-mers at every base, C = all centres of the batch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from epilm.masking.bases import bases_of_centres, bases_of_kmers, span_offsets, tokens_of_bases
+from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
+from epilm.masking.draws import CENTRES, words
+from epilm.masking.ranks import NO_RANK, KmerRanks
+from epilm.masking.rates import genemask_thresholds, kept_centres
+
+
+def preferred_offsets(k: int) -> list[int]:
+    """The span's offsets in the order in which equal ranks are preferred: the centre, then left to right."""
+    return [0, *(offset for offset in span_offsets(k) if offset)]
+
+
+def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int, stride: int = 1) -> Tensor:
+    """GeneMask of given centres; a pure function.
+
+    Args:
+        centres: bool ``[B, P]``, only where ``rank`` is a rank.
+        rank: int32 ``[B, P]``, ``NO_RANK`` where there is no k-mer.
+        tie: int32 ``[B, P]``; among centres whose best k-mers rank alike, those of the least value are kept.
+
+    Returns:
+        bool ``[B, L]``; where tokens overlap a hidden base, also those that hold an N or padding.
+    """
+    row, best, best_rank = _best_in_span(centres, rank, k)
+    centre_tie = tie[centres].to(torch.int64) + 2**31
+    # 17 bits of rank, 24 of tie: room for 2**22 rows
+    key = ((row << 17 | best_rank) << 24) | centre_tie >> 8
+    order = torch.argsort(key, stable=True)
+    number = centres.sum(1)
+    place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
+    chosen = order[place < kept_centres(number)[row]]  # sorting by row first leaves `row` itself in place
+    widened = torch.zeros_like(centres)
+    widened[row[chosen], best[chosen]] = True
+    return tokens_of_bases(bases_of_kmers(widened, k).logical_or_(bases_of_centres(centres, k)), k=k, stride=stride)
+
+
+def _best_in_span(centres: Tensor, rank: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, best k-mer and its rank for every centre: int64 ``[C]`` each, rows ascending. The row's ends clip the span."""
+    row, centre = centres.nonzero(as_tuple=True)
+    offsets = torch.tensor(preferred_offsets(k), device=centres.device)
+    at = centre[:, None] + offsets
+    num_kmers = rank.shape[1]
+    there = rank[row[:, None], at.clamp(0, num_kmers - 1)].to(torch.int64)
+    there = torch.where((at >= 0) & (at < num_kmers), there, NO_RANK)
+    # the preference as the lowest digit: the minimum is unique, whatever the device does with ties
+    key = (there * k + torch.arange(k, device=centres.device)).amin(1)
+    return row, centre + offsets[key % k], key // k
+
+
+@dataclass(frozen=True)
+class GeneMaskPolicy(Stateless):
+    """Centres ~ Bernoulli over the real k-mers; the probability is what reaches ``rate``, unless it is given."""
+
+    rate: float
+    ranks: KmerRanks
+    centre_probability: float | None = None
+
+    def check(self, *, num_tokens: int, num_kmers: int, k: int, stride: int) -> None:
+        check_span_fits("genemask", num_kmers=num_kmers, k=k)
+        self.ranks.check(k=k, stride=stride)
+
+    def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
+        real = batch.real_kmers
+        wanted = genemask_thresholds(self.rate, self.centre_probability, batch.k, batch.stride, real.shape[1])
+        draws = words(batch.seed, CENTRES, batch.position, real.shape[1])
+        centres = (draws < wanted.on(real.device)[real.sum(1)][:, None]).logical_and_(real)
+        # the draw that made a centre breaks ties: given that it is one, its draw is uniform below the threshold
+        mask = genemask_from_centres(centres, self.ranks.of(batch.kmer_ids), draws, k=batch.k, stride=batch.stride)
+        return mask & (real if batch.ids is batch.kmer_ids else batch.real)

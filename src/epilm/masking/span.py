@@ -1,0 +1,36 @@
+"""Span masking (DNABERT; Ji et al. 2021): a random base is hidden, and with it all k-mers that hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from epilm.masking.bases import bases_of_centres, tokens_of_bases
+from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
+from epilm.masking.draws import CENTRES, words
+from epilm.masking.rates import span_thresholds
+
+
+def span_from_centres(centres: Tensor, *, k: int, stride: int = 1) -> Tensor:
+    """The tokens that hold base ``c + k//2`` of a centre c: bool ``[B, P]`` -> ``[B, L]`` (k=6, stride 1: c-2 ... c+3)."""
+    return tokens_of_bases(bases_of_centres(centres, k), k=k, stride=stride)
+
+
+@dataclass(frozen=True)
+class SpanPolicy(Stateless):
+    """Centres ~ Bernoulli over the real k-mers; the probability is what reaches ``rate``, unless it is given."""
+
+    rate: float
+    centre_probability: float | None = None
+
+    def check(self, *, num_tokens: int, num_kmers: int, k: int, stride: int) -> None:
+        check_span_fits("span", num_kmers=num_kmers, k=k)
+
+    def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
+        real = batch.real_kmers
+        wanted = span_thresholds(self.rate, self.centre_probability, batch.k, batch.stride, real.shape[1])
+        below = wanted.on(real.device)[real.sum(1)][:, None]
+        centres = (words(batch.seed, CENTRES, batch.position, real.shape[1]) < below).logical_and_(real)
+        mask = span_from_centres(centres, k=batch.k, stride=batch.stride)
+        return mask & (real if batch.ids is batch.kmer_ids else batch.real)
