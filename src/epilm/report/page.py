@@ -28,6 +28,9 @@ from epilm.storage import Location
 LAID_OUT = ("corpus", "pretrain", "regress")
 """Stages with a section of their own; every other stage is shown key by key."""
 
+SCRIPTS = ("kit.js", "charts.js", "stages.js", "page.js")
+"""Parts of the page's script; each uses only what those before it define."""
+
 
 def build_report(run_folders: Sequence[Location], out: Location, title: str) -> Location:
     """Write the page that shows these runs, in their order, to ``out`` and return it.
@@ -65,7 +68,7 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     trained = [r for r in records if learning.final_metrics(r)]
     regressed = [r for r in records if r.stage == "regress"]
     sets = regression.feature_sets(regressed)
-    scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _asset("assets/page.js")}
+    scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _page_script()}
     return (
         _environment()
         .get_template("page.html")
@@ -99,6 +102,12 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
 
 def _asset(name: str) -> str:
     return resources.files("epilm.report").joinpath(name).read_text(encoding="utf-8").strip()
+
+
+def _page_script() -> str:
+    """The page's own scripts as one, in a scope of its own."""
+    parts = "\n\n".join(_asset(f"assets/{name}") for name in SCRIPTS)
+    return f'"use strict";\n(() => {{\n{parts}\n}})();'
 
 
 @cache
