@@ -54,7 +54,7 @@ def ngram_workers(bench: Workbench) -> Duel:
     contig_bp = bench.scaled(40_000_000, 100_000) // LINE_BP * LINE_BP
     path = _write_fasta(bench.folder / "genome.fa", contig_bp, bench.seed)
     plan = open_source(GenomeSource(kind="genome", path=str(path)))
-    tasks = plan_tasks(plan.regions, chunk_bp=max(contig_bp // 2, 1_000))
+    tasks = plan_tasks(plan.regions, chunk_bp=max(contig_bp // 4, 1_000))
     session = ExitStack()
     session.enter_context(ray_session(RayConfig(num_cpus=2)))
 
