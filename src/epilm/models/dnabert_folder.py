@@ -22,7 +22,7 @@ from torch import Tensor
 from epilm.errors import CheckpointError, RecipeError, StorageError
 from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.dnabert import read_settings, read_tensors, write_settings, write_tensors
-from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights, new_folder, read_config
+from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights, new_folder, read_config, read_weights
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.models.provenance import ALL_CONTIGS, PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from epilm.models.tokenization_ebert import KmerTokenizer
@@ -158,7 +158,7 @@ def write_dnabert(model_dir: Location | Path | str, out: Path | str, *, on_exist
             "task.tokens.stride=1, or write this one with `epilm export`."
         )
     check_weights(source, config)
-    tensors = write_tensors(_read_weights(source / WEIGHTS_FILE), config, published_rows(config.k))
+    tensors = write_tensors(read_weights(source), config, published_rows(config.k))
     tokenizer = {
         "tokenizer_class": "BertTokenizer",
         "do_lower_case": False,

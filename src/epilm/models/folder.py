@@ -10,7 +10,9 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import safetensors.torch
 import torch
+from torch import Tensor
 
 from epilm.errors import CheckpointError, RunExistsError, StorageError
 from epilm.models.configuration_ebert import EbertConfig
@@ -74,6 +76,11 @@ def check_weights(model_dir: Location, config: EbertConfig) -> None:
             f"{' and others' if len(strays) > 3 else ''} are missing, left over or of another shape. "
             "Copy both files from one run."
         )
+
+
+def read_weights(model_dir: Location) -> dict[str, Tensor]:
+    """The weights by name, on the CPU. :func:`check_weights` says whether they are whole."""
+    return safetensors.torch.load((model_dir / WEIGHTS_FILE).read_bytes())
 
 
 def read_shapes(path: Location) -> dict[str, tuple[int, ...]]:
