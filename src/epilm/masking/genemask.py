@@ -37,30 +37,31 @@ def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int,
     Returns:
         bool ``[B, L]``; where tokens overlap a hidden base, also those that hold an N or padding.
     """
-    row, best, best_rank = _best_in_span(centres, rank, k)
-    centre_tie = tie[centres].to(torch.int64) + 2**31
+    num_kmers = centres.shape[1]
+    flat = centres.reshape(-1).nonzero()[:, 0]
+    row = flat // num_kmers
+    best, best_rank = _best_in_span(flat - row * num_kmers, row, rank, k)
     # 17 bits of rank, 24 of tie: room for 2**22 rows
-    key = ((row << 17 | best_rank) << 24) | centre_tie >> 8
+    key = ((row << 17 | best_rank) << 24) | (tie.reshape(-1)[flat].to(torch.int64) + 2**31) >> 8
     order = torch.argsort(key, stable=True)
-    number = centres.sum(1)
+    number = torch.bincount(row, minlength=len(centres))
     place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
-    chosen = order[place < kept_centres(number)[row]]  # sorting by row first leaves `row` itself in place
+    chosen = order[place < kept_centres(number)[row]]  # ordered by row first, so that `row` is as it was
     widened = torch.zeros_like(centres)
-    widened[row[chosen], best[chosen]] = True
+    widened.view(-1)[row[chosen] * num_kmers + best[chosen]] = True
     return tokens_of_bases(bases_of_kmers(widened, k).logical_or_(bases_of_centres(centres, k)), k=k, stride=stride)
 
 
-def _best_in_span(centres: Tensor, rank: Tensor, k: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, best k-mer and its rank for every centre: int64 ``[C]`` each, rows ascending. The row's ends clip the span."""
-    row, centre = centres.nonzero(as_tuple=True)
-    offsets = torch.tensor(preferred_offsets(k), device=centres.device)
-    at = centre[:, None] + offsets
+def _best_in_span(centre: Tensor, row: Tensor, rank: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Each centre's best k-mer and its rank: int64 ``[C]`` each, from int64 ``[C]``. The row's ends clip the span."""
     num_kmers = rank.shape[1]
-    there = rank[row[:, None], at.clamp(0, num_kmers - 1)].to(torch.int64)
-    there = torch.where((at >= 0) & (at < num_kmers), there, NO_RANK)
+    offsets = torch.tensor(preferred_offsets(k), device=rank.device)
+    at = centre + offsets[:, None]
+    there = rank.reshape(-1)[row * num_kmers + at.clamp(0, num_kmers - 1)].to(torch.int64)
+    there.masked_fill_((at < 0) | (at >= num_kmers), NO_RANK)
     # the preference as the lowest digit: the minimum is unique, whatever the device does with ties
-    key = (there * k + torch.arange(k, device=centres.device)).amin(1)
-    return row, centre + offsets[key % k], key // k
+    key = (there * k + torch.arange(k, device=rank.device)[:, None]).amin(0)
+    return centre + offsets[key % k], key // k
 
 
 @dataclass(frozen=True)
