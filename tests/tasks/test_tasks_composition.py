@@ -65,3 +65,13 @@ def test_nothing_scored_costs_nothing() -> None:
     found = composition.dna_scores(torch.full((2, 3), -100))
     assert {name: float(value) for name, value in found.items()} == {"unigram_dna_loss": 0, "unigram_dna_accuracy": 0}
     assert np.isfinite(float(found["unigram_dna_loss"]))
+
+
+def test_a_hidden_base_by_the_frequencies_of_what_it_would_make() -> None:
+    """k = 1: A .5, C .25, G .125, T .125; renormalised over the four candidates, which here are all there is."""
+    dna = torch.full((9,), -math.inf)
+    dna[5:] = torch.tensor([0.5, 0.25, 0.125, 0.125]).log()
+    candidates = torch.tensor([[5, 6, 7, 8], [5, 6, 7, 8]])
+    found = Composition(dna, None).base_scores(candidates, torch.tensor([0, 2]))
+    assert float(found["unigram_base_loss"]) == pytest.approx(-math.log(0.5 * 0.125))
+    assert int(found["unigram_base_accuracy"]) == 1

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from epilm.corpus.manifest import CorpusManifest
+from epilm.errors import RecipeError
 from epilm.storage import Location
-from epilm.tasks.eval_sets import window_eval_sets
+from epilm.tasks.eval_sets import check_test_contigs, window_eval_sets
+from epilm.tasks.recipe import EvalConfig
 
 
 def sets_of(task_corpus, manifest: CorpusManifest | None = None, *, uses_states=True, max_windows=1000, eval_seed=0):
@@ -70,3 +73,42 @@ def test_the_seed_draws_the_cells(task_corpus) -> None:
     ]
     assert cells[0] == cells[1] != cells[2]
     assert 5 < sum(cells[0]) < 24
+
+
+@pytest.fixture(scope="module")
+def all_held_out(task_corpus) -> CorpusManifest:
+    """The toy corpus with both of its contigs held out."""
+    held_out = {"split": "held_out"}
+    return task_corpus.manifest.model_copy(
+        update={
+            "contigs": tuple(c.model_copy(update=held_out) for c in task_corpus.manifest.contigs),
+            "files": tuple(f.model_copy(update=held_out) for f in task_corpus.manifest.files),
+        }
+    )
+
+
+def test_contigs_of_the_test_are_read_only_when_it_is_asked_for(task_corpus, all_held_out) -> None:
+    folder = Location(str(task_corpus.folder))
+    settings = {"uses_states": True, "max_windows": 1000, "eval_seed": 0, "test_contigs": ("chr2",)}
+    hidden = window_eval_sets(folder, all_held_out, **settings)
+    shown = window_eval_sets(folder, all_held_out, **settings, test=True)
+    assert "test_contigs" not in hidden
+    expected = {"held_out_contigs": "train", "held_out_both": "train", "test_contigs": "held_out"}
+    for name, split in expected.items():
+        for sets in [hidden, shown] if name in hidden else [shown]:
+            found = sets[name].read(np.arange(sets[name].num_samples))
+            wanted = {task_corpus.dna_of(split, i).tobytes() for i in range(len(task_corpus.windows[split]))}
+            assert set(found.column("dna").to_pylist()) == wanted, name
+    few = window_eval_sets(folder, all_held_out, **{**settings, "max_windows": 9}, test=True)["test_contigs"]
+    assert few.num_samples == 9
+    assert few.read(np.arange(9)).equals(shown["test_contigs"].read(np.arange(9)))
+
+
+def test_the_test_leaves_contigs_for_validation(all_held_out) -> None:
+    check_test_contigs(EvalConfig(test_contigs=("chr2",)), all_held_out)
+    with pytest.raises(RecipeError, match=r"names chrX, .* Held out: chr1, chr2"):
+        check_test_contigs(EvalConfig(test_contigs=("chr2", "chrX")), all_held_out)
+    with pytest.raises(RecipeError, match="none is left for validation"):
+        check_test_contigs(EvalConfig(test_contigs=("chr2", "chr1")), all_held_out)
+    with pytest.raises(ValueError, match="test needs test_contigs"):
+        EvalConfig(test=True)

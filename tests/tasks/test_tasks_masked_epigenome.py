@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from epilm.errors import CorpusError, RecipeError
+from epilm.masking.policy import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.models.provenance import read_provenance
 from epilm.storage import Location
@@ -19,6 +20,7 @@ from epilm.tasks.protocol import Prepared
 IGNORE, CLS, SEP, MASK = -100, 2, 3, 4
 STATE_PAD, STATE_MASK, STATE_UNK = 0, 1, 2
 K = 3
+START = Moment(step=0, steps=10, state={})
 SIZE = {"hidden_size": 16, "num_layers": 2, "num_heads": 2, "dropout": 0.0}
 
 
@@ -52,7 +54,7 @@ def test_mask_and_label_agree(task_corpus) -> None:
     """Shown and scored against the genome itself, through the order."""
     task = task_corpus.task()
     positions = np.arange(200)
-    prepared = task.prepare(batch_of(task, positions), training=True)
+    prepared = task.prepare(batch_of(task, positions), START)
     inputs = prepared.inputs
     located = task.train_source().order.locate(positions)
     shown_as = {"mask": 0, "kept": 0}
@@ -91,7 +93,7 @@ def test_mask_and_label_agree(task_corpus) -> None:
 def test_copied_state_is_the_nearest_visible_one(task_corpus) -> None:
     task = task_corpus.task()
     positions = np.arange(300)
-    inputs = task.prepare(batch_of(task, positions), training=True).inputs
+    inputs = task.prepare(batch_of(task, positions), START).inputs
     copied = iter(inputs["copied_states"].tolist())
     num = 0
     for shown, labels in zip(inputs["state_ids"].tolist(), inputs["state_labels"].tolist(), strict=True):
@@ -109,9 +111,9 @@ def test_copied_state_is_the_nearest_visible_one(task_corpus) -> None:
 def test_a_sample_is_prepared_by_its_position_alone(task_corpus) -> None:
     """In any batch, on any worker, in any order."""
     task = task_corpus.task(reverse_complement=True)
-    whole = task.prepare(batch_of(task, np.arange(40)), training=True).inputs
+    whole = task.prepare(batch_of(task, np.arange(40)), START).inputs
     chosen = np.array([33, 2, 17])
-    part = task.prepare(batch_of(task, chosen), training=True).inputs
+    part = task.prepare(batch_of(task, chosen), START).inputs
     for name in ("input_ids", "dna_labels", "state_ids", "state_labels"):
         assert torch.equal(part[name], whole[name][chosen]), name
 
@@ -122,22 +124,22 @@ def test_seeds_and_evaluation_have_masks_of_their_own(task_corpus) -> None:
     masks = [
         prepared.inputs["dna_labels"] != IGNORE
         for prepared in (
-            task.prepare(batch, training=True),
-            other.prepare(batch, training=True),
-            task.prepare(batch, training=False),
+            task.prepare(batch, START),
+            other.prepare(batch, START),
+            task.prepare(batch, None),
         )
     ]
     assert not torch.equal(masks[0], masks[1])
     assert not torch.equal(masks[0], masks[2])
-    assert torch.equal(masks[2], other.prepare(batch, training=False).inputs["dna_labels"] != IGNORE)
+    assert torch.equal(masks[2], other.prepare(batch, None).inputs["dna_labels"] != IGNORE)
 
 
 def test_an_evaluation_hides_every_kmer_that_it_scores(task_corpus) -> None:
     """In training one in ten is shown unchanged; scored at the end, copying it would pass for a prediction."""
     task = task_corpus.task()
     batch = batch_of(task, range(100))
-    for training, all_hidden in [(False, True), (True, False)]:
-        inputs = task.prepare(batch, training=training).inputs
+    for moment, all_hidden in [(None, True), (START, False)]:
+        inputs = task.prepare(batch, moment).inputs
         scored = inputs["dna_labels"] != IGNORE
         assert bool((inputs["input_ids"][scored] == MASK).all()) is all_hidden
 
@@ -147,7 +149,7 @@ def test_a_locus_seen_again_is_masked_anew(task_corpus) -> None:
     order = task.train_source().order
     locus = order.locate(np.arange(2 * order.num_loci)).locus
     again = int(np.flatnonzero(locus == locus[0])[1])
-    labels = task.prepare(batch_of(task, [0, again]), training=True).inputs["dna_labels"]
+    labels = task.prepare(batch_of(task, [0, again]), START).inputs["dna_labels"]
     assert not torch.equal(labels[0] == IGNORE, labels[1] == IGNORE)
 
 
@@ -155,7 +157,7 @@ def test_reverse_complement_shows_half_of_the_samples_from_the_other_strand(task
     task = task_corpus.task(reverse_complement=True, dna_mask={"rate": 0.05})
     positions = np.arange(200)
     batch = batch_of(task, positions)
-    inputs = task.prepare(batch, training=True).inputs
+    inputs = task.prepare(batch, START).inputs
     located = task.train_source().order.locate(positions)
     num_turned = 0
     for i, (locus, cell) in enumerate(zip(located.locus, located.cell, strict=True)):
@@ -173,8 +175,8 @@ def test_reverse_complement_shows_half_of_the_samples_from_the_other_strand(task
         assert any(fits), "neither strand"
         num_turned += fits[1]
     assert 70 < num_turned < 130
-    evaluated = task.prepare(batch, training=False).inputs
-    plain = task_corpus.task(dna_mask={"rate": 0.05}).prepare(batch, training=False).inputs
+    evaluated = task.prepare(batch, None).inputs
+    plain = task_corpus.task(dna_mask={"rate": 0.05}).prepare(batch, None).inputs
     assert all(torch.equal(evaluated[name], plain[name]) for name in plain), "evaluation reads the forward strand"
 
 
@@ -182,7 +184,7 @@ def test_sums_are_those_of_the_full_head_read_slowly(task_corpus) -> None:
     task = task_corpus.task()
     torch.manual_seed(0)
     model = task.build_model().eval()
-    prepared = task.prepare(batch_of(task, np.arange(30)), training=True)
+    prepared = task.prepare(batch_of(task, np.arange(30)), START)
     with torch.no_grad():
         sums = task.sums(model, prepared)
         inputs = {k: v for k, v in prepared.inputs.items() if k in ("input_ids", "state_ids")}
@@ -201,7 +203,8 @@ def test_sums_are_those_of_the_full_head_read_slowly(task_corpus) -> None:
     labels = prepared.inputs["state_labels"]
     copied = prepared.inputs["copied_states"]
     assert int(sums["copy_state_accuracy"]) == int((labels[labels != IGNORE] == copied).sum())
-    assert set(sums) == set(task.sum_counts)
+    in_evaluations = {name for name in task.sum_counts if "base" in name}
+    assert set(sums) == set(task.sum_counts) - in_evaluations
 
 
 def test_loss_is_weighted_by_alpha(task_corpus) -> None:
@@ -213,9 +216,9 @@ def test_loss_is_weighted_by_alpha(task_corpus) -> None:
 
 def test_dbert_is_shown_no_states(task_corpus) -> None:
     task = task_corpus.task(model={**SIZE, "kind": "dbert"})
-    prepared = task.prepare(batch_of(task, np.arange(4)), training=True)
+    prepared = task.prepare(batch_of(task, np.arange(4)), START)
     assert set(prepared.inputs) == {"input_ids", "dna_labels"}
-    assert set(prepared.counts) == {"dna"}
+    assert set(prepared.counts) == {"dna", "kmers"}
     assert set(task.sums(task.build_model(), prepared)) == set(task.sum_counts)
     assert task.describe()["trained_cell_types"] == []
 
@@ -223,7 +226,7 @@ def test_dbert_is_shown_no_states(task_corpus) -> None:
 def test_perplexity_is_the_exponential_of_the_loss(task_corpus) -> None:
     task = task_corpus.task()
     sums = dict.fromkeys(task.sum_counts, 4.0) | {"dna_loss": 20.0}
-    metrics = task.summarise(sums, {"dna": 10.0, "state": 8.0})
+    metrics = task.summarise(sums, {"dna": 10.0, "state": 8.0, "base": 5.0})
     assert metrics["dna_perplexity"] == pytest.approx(np.exp(2.0))
     assert metrics["majority_state_perplexity"] == pytest.approx(np.exp(0.5))
     assert metrics["state_accuracy"] == 0.5
@@ -232,9 +235,9 @@ def test_perplexity_is_the_exponential_of_the_loss(task_corpus) -> None:
 def test_a_task_travels_and_is_the_same(task_corpus) -> None:
     task = task_corpus.task()
     batch = batch_of(task, np.arange(6))
-    expected = task.prepare(batch, training=True)
+    expected = task.prepare(batch, START)
     copy: MaskedEpigenomeTask = pickle.loads(pickle.dumps(task))
-    found: Prepared = copy.prepare(batch, training=True)
+    found: Prepared = copy.prepare(batch, START)
     assert all(torch.equal(found.inputs[name], expected.inputs[name]) for name in expected.inputs)
     assert copy.data_fingerprint() == task.data_fingerprint() == task_corpus.manifest.fingerprint()
 

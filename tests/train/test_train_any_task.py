@@ -17,6 +17,7 @@ from ray import cloudpickle
 from toy_task import Damage, ToyTask
 
 from epilm.errors import CorpusError
+from epilm.masking.policy import Moment
 from epilm.runs import Run, read_metrics
 from epilm.storage import Location
 from epilm.train.checkpoint import fp32_weights, read_meta
@@ -89,6 +90,7 @@ def plain() -> tuple[list[float], list[float], dict[str, torch.Tensor]]:
             task,
             model,
             batch,
+            Moment(step=0, steps=10, state={}),
             micro_batch=CONFIG.micro_batch_for(1),
             backward=lambda loss: loss.backward(),
             all_reduce=lambda t: t,
@@ -139,7 +141,7 @@ def test_evaluation_of_the_last_step_is_that_of_the_saved_weights(finished) -> N
     task, run, _, model = finished
     net = task.build_model().eval()
     net.load_state_dict(torch.load(Path(model.path, "weights.pt")))
-    batch = task.collate(task.eval_sets()["held_out"].read(np.arange(17)))
+    batch = task.collate(task.eval_sets(final=True)["held_out"].read(np.arange(17)))
     with torch.no_grad():
         expected = torch.nn.functional.mse_loss(net(batch["x"]), batch["y"]).item()
     last = [r for r in read_metrics(run.folder) if r["kind"] == "eval"][-1]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from toy_task import ToySource, ToyTask
 
+from epilm.masking.policy import Moment
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.tasks.protocol import Prepared
@@ -34,7 +35,7 @@ def one_thread():
 class UnevenTask(ToyTask):
     """Scores only the rows whose position is a multiple of 5: micro-batches differ in what they score, some have none."""
 
-    def prepare(self, batch, *, training):
+    def prepare(self, batch, moment):
         scored = batch["position"] % 5 == 0
         inputs = {"x": batch["x"][scored], "y": batch["y"][scored]}
         return Prepared(inputs, {"rows": scored.sum()}, len(scored), len(scored))
@@ -49,7 +50,13 @@ def gradients(task: ToyTask, batch, *, micro_batch: int, all_reduce=lambda t: t)
     torch.manual_seed(1)
     model = task.build_model().train()
     totals = run_step(
-        task, model, batch, micro_batch=micro_batch, backward=lambda loss: loss.backward(), all_reduce=all_reduce
+        task,
+        model,
+        batch,
+        Moment(step=0, steps=10, state={}),
+        micro_batch=micro_batch,
+        backward=lambda loss: loss.backward(),
+        all_reduce=all_reduce,
     )
     return totals, torch.cat([p.grad.flatten() for p in model.parameters()])
 
@@ -134,7 +141,7 @@ def test_decay_on_matrices_alone() -> None:
 def test_evaluation_does_not_depend_on_the_workers(workers: int, batch_rows: int) -> None:
     """17 samples: some ranks have none left in the last round, yet every rank makes the same number of passes."""
     task = ToyTask(dropout=0.5)
-    samples = task.eval_sets()["held_out"]
+    samples = task.eval_sets(final=True)["held_out"]
     torch.manual_seed(1)
     model = task.build_model()
     whole = task.collate(samples.read(np.arange(17)))
@@ -181,7 +188,13 @@ def test_one_batch_can_be_overfitted(tiny_corpus: Location) -> None:
             group["lr"] = 1e-2 * min(1.0, (step + 1) / 10)
         optimizer.zero_grad()
         totals = run_step(
-            task, model, batch, micro_batch=4, backward=lambda loss: loss.backward(), all_reduce=lambda t: t
+            task,
+            model,
+            batch,
+            Moment(step=0, steps=10, state={}),
+            micro_batch=4,
+            backward=lambda loss: loss.backward(),
+            all_reduce=lambda t: t,
         )
         optimizer.step()
         losses.append(total_loss(task, totals))

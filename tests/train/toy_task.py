@@ -91,7 +91,19 @@ class ToyTask:
     def train_source(self) -> ToySource:
         return ToySource(self.seed, self.damage)
 
-    def eval_sets(self) -> dict[str, ToyEvalSet]:
+    def initial_state(self) -> dict[str, float]:
+        return {}
+
+    def observe(self, state, *, step, evaluations):
+        return dict(state)
+
+    def moment_metrics(self, moment) -> dict[str, float]:
+        return {}
+
+    def tokens_per_row(self) -> int:
+        return 1
+
+    def eval_sets(self, *, final: bool) -> dict[str, ToyEvalSet]:
         return {"held_out": ToyEvalSet(ToySource(self.seed + 1))}
 
     def build_model(self) -> nn.Module:
@@ -105,7 +117,7 @@ class ToyTask:
             "y": torch.from_numpy(table.column("y").to_numpy().copy()),
         }
 
-    def prepare(self, batch, *, training: bool) -> Prepared:
+    def prepare(self, batch, moment) -> Prepared:
         rows = len(batch["y"])
         return Prepared({"x": batch["x"], "y": batch["y"]}, {"rows": torch.tensor(rows)}, rows, rows)
 

@@ -16,6 +16,7 @@ from epilm.bench.masks import one_thread
 from epilm.bench.measure import Case, Duel, Workbench
 from epilm.bench.streams import write_windows
 from epilm.corpus.manifest import write_manifest
+from epilm.masking.policy import Moment
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.tasks.protocol import sample_seed
@@ -25,6 +26,7 @@ from epilm.train.recipe import TrainConfig
 from epilm.train.step import run_step, split_batch, total_loss
 
 LEARNING_RATE = 1e-4
+START = Moment(step=0, steps=100, state={})
 MOST_STEP_TIME = 1.05
 """Our step time over the plain loop's; the ratio of speeds is its inverse."""
 
@@ -74,6 +76,7 @@ def our_step(bed: _Bed) -> Callable[[], float]:
             bed.task,
             engine.deepspeed,
             bed.batch,
+            START,
             micro_batch=micro_batch,
             backward=engine.backward,
             all_reduce=all_reduce_sum,
@@ -101,7 +104,7 @@ def training_step(bench: Workbench) -> Duel:
         group["lr"] = LEARNING_RATE
 
     def theirs() -> float:
-        prepared = [task.prepare(rows, training=True) for rows in split_batch(bed.batch, config.micro_batch)]
+        prepared = [task.prepare(rows, START) for rows in split_batch(bed.batch, config.micro_batch)]
         counts = {name: sum(p.counts[name] for p in prepared) for name in prepared[0].counts}
         loss_sum = 0.0
         for position, ready in zip(bed.batch["position"][:: config.micro_batch].tolist(), prepared, strict=True):
@@ -139,7 +142,7 @@ def bf16_scored_head(bench: Workbench) -> Duel:
         model,
         TrainConfig(steps=100, global_batch=rows, micro_batch=rows, num_workers=1, exact_workers=(1,), bf16=True),
     )
-    inputs: dict[str, Any] = bed.task.prepare(bed.batch, training=True).inputs
+    inputs: dict[str, Any] = bed.task.prepare(bed.batch, START).inputs
     sizes = bed.task.model_config()
     plain = BertForMaskedLM(
         BertConfig(

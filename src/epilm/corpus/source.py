@@ -6,6 +6,7 @@ device: tokenising in the data tasks would ship 2.5 times as much.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Protocol
@@ -81,10 +82,11 @@ class WindowSource:
         start = np.empty(num, dtype=np.int64)
         states = np.empty((num, self.manifest.bins_per_window), dtype=np.uint8) if self.cells else None
         cell = np.asarray(self.cells, dtype=np.int64)[samples.cell] if self.cells else np.full(num, -1, dtype=np.int64)
+        columns_read = ["start", "dna", "states"] if self.cells else ["start", "dna"]
         by_unit = np.argsort(samples.unit, kind="stable")
         units, firsts = np.unique(samples.unit[by_unit], return_index=True)
         for unit, chosen in zip(units, np.split(by_unit, firsts[1:]), strict=True):
-            group = self._row_group(int(unit))
+            group = self._row_group(int(unit), columns_read)
             rows = samples.row[chosen]
             dna[chosen] = fixed_bytes(group.column("dna"))[rows]
             start[chosen] = group.column("start").to_numpy()[rows]
@@ -103,14 +105,24 @@ class WindowSource:
             columns["states"] = as_fixed_bytes(states)
         return pa.table(columns)
 
+    def find_loci(self, contigs: Sequence[str], *, at_most: int) -> np.ndarray:
+        """The first loci that lie on these contigs, int64 [n]; reads their names alone, and no more than it needs."""
+        found, first = [], 0
+        for unit, rows in enumerate(self.order.unit_rows):
+            if sum(map(len, found)) >= at_most:
+                break
+            names = self._row_group(unit, ["chrom"]).column("chrom")
+            found.append(first + np.flatnonzero(np.isin(names.to_numpy(), list(contigs))))
+            first += rows
+        return np.concatenate([*found, np.empty(0, dtype=np.int64)])[:at_most]
+
     @cached_property
     def _unit_place(self) -> list[tuple[int, int]]:
         return [(i, g) for i, f in enumerate(self.files) for g in range(len(f.row_group_rows))]
 
-    def _row_group(self, unit: int) -> pa.Table:
+    def _row_group(self, unit: int, columns: list[str]) -> pa.Table:
         file_index, group = self._unit_place[unit]
         file = self.files[file_index]
-        columns = ["start", "dna", "states"] if self.cells else ["start", "dna"]
         try:
             shard = _open_parquet(self.corpus, file.path, file.sha256)
             table = shard.read_row_group(group, columns=columns, use_threads=False)

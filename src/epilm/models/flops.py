@@ -17,11 +17,11 @@ def encoder_weights(config: EbertConfig) -> int:
     return config.num_hidden_layers * per_layer + projection
 
 
-def train_flops_per_sequence(config: EbertConfig, seq_len: int, scored_dna: float, scored_state: float) -> float:
+def train_flops_per_sequence(config: EbertConfig, seq_len: float, scored_dna: float, scored_state: float) -> float:
     """FLOPs of forward and backward for one sequence.
 
     Args:
-        seq_len: tokens of the input, CLS and SEP counted.
+        seq_len: (mean) tokens of the input, CLS and SEP counted.
         scored_dna, scored_state: (mean) scored positions of a sequence; the state counts 0 for a DBERT.
     """
     hidden = config.hidden_size

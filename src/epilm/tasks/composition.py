@@ -10,6 +10,7 @@ from torch import Tensor
 
 from epilm.corpus.manifest import CorpusManifest
 from epilm.corpus.source import WindowSource, fixed_bytes
+from epilm.masking.hidden_bases import score_bases
 from epilm.tasks.recipe import TokensConfig
 from epilm.tokens.kmers import tokenize_kmers
 from epilm.tokens.states import tokenize_states
@@ -29,6 +30,11 @@ class Composition:
     def dna_scores(self, labels: Tensor) -> dict[str, Tensor]:
         """Loss and hits of always answering with the training frequencies; labels [B, L], -100 = not scored."""
         return _scores(self.dna_log_frequency, labels, "unigram_dna")
+
+    def base_scores(self, candidates: Tensor, base: Tensor) -> dict[str, Tensor]:
+        """Loss and hits of naming a hidden base by the frequencies of the four k-mers that it may make."""
+        loss, hits = score_bases(self.dna_log_frequency.to(candidates.device)[candidates], base)
+        return {"unigram_base_loss": loss, "unigram_base_accuracy": hits}
 
     def state_scores(self, labels: Tensor) -> dict[str, Tensor]:
         assert self.state_log_frequency is not None

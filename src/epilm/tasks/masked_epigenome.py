@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,29 +17,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from epilm.config import fingerprint
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.corpus.source import WindowSource, check_shards, fixed_bytes
 from epilm.errors import CorpusError, RecipeError
-from epilm.masking.hashing import uniform
-from epilm.masking.mlm import corrupt, uniform_mask
-from epilm.masking.state_mask import copy_nearest_visible, hide_states, state_mask
+from epilm.masking.hidden_bases import base_candidates, score_bases
+from epilm.masking.policy import MaskPolicy, Moment, build_policy
 from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.flops import train_flops_per_sequence
+from epilm.models.initial import check_initial_weights, load_initial_weights, weights_fingerprint
 from epilm.models.modeling_ebert import EbertForPreTraining
-from epilm.models.provenance import Provenance, write_provenance
-from epilm.models.tokenization_ebert import KmerTokenizer
+from epilm.ngrams.table import KmerScores, read_scores
 from epilm.storage import Location
+from epilm.tasks import lengths
 from epilm.tasks.composition import Composition, measure_composition
-from epilm.tasks.eval_sets import WindowEvalSet, window_eval_sets
+from epilm.tasks.eval_sets import WindowEvalSet, check_test_contigs, window_eval_sets
+from epilm.tasks.mask_report import MaskReport, mask_metrics
+from epilm.tasks.masked_inputs import MaskedInputs
 from epilm.tasks.protocol import Prepared, mean_metrics
 from epilm.tasks.recipe import MaskedEpigenomeConfig
-from epilm.tokens.kmers import add_cls_sep, tokenize_kmers
-from epilm.tokens.states import tokenize_states
-from epilm.tokens.strand import reverse_bins, reverse_complement
-from epilm.tokens.vocab import IGNORE, STATE_PAD, dna_vocab_size, num_tokens
-
-# Streams of the stateless hash, one a purpose.
-_MASK, _CHOICE, _RANDOM, _CENTRE, _STRAND = 11, 12, 13, 14, 15
+from epilm.tasks.save_model import save_model
+from epilm.tokens.vocab import IGNORE, dna_vocab_size, num_tokens
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,8 @@ class MaskedEpigenomeTask:
     loss_weights: Mapping[str, float] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        sums = {"dna_loss": "dna", "dna_accuracy": "dna", "unigram_dna_loss": "dna", "unigram_dna_accuracy": "dna"}
+        parts = {"dna": "dna", "unigram_dna": "dna", "base": "base", "unigram_base": "base"}
+        sums = {f"{part}_{what}": count for part, count in parts.items() for what in ("loss", "accuracy")}
         weights = {"dna_loss": 1.0}
         if self.uses_states:
             names = (
@@ -79,10 +79,23 @@ class MaskedEpigenomeTask:
     def manifest(self) -> CorpusManifest:
         return read_manifest(self.corpus)
 
+    @cached_property
+    def scores(self) -> KmerScores | None:
+        """The table of NPMI, where the recipe names one."""
+        table = self.config.dna_mask.table
+        return read_scores(Location(table), self.config.tokens.k) if table else None
+
+    @cached_property
+    def policy(self) -> MaskPolicy:
+        return build_policy(self.config.dna_mask, scores=self.scores)
+
     @property
     def length(self) -> int:
         """Model positions of a sample: CLS + k-mers + SEP."""
         return self._kmers + 2
+
+    def tokens_per_row(self) -> int:
+        return self._kmers
 
     @property
     def _kmers(self) -> int:
@@ -109,9 +122,24 @@ class MaskedEpigenomeTask:
             raise RecipeError(
                 f"task.model.kind=ebert needs states of a training cell type in {self.corpus}, but {have}. Use kind=dbert."
             )
+        check_test_contigs(self.config.evaluation, manifest)
+        if self.config.lengths and self.config.lengths.min_kmers > self._kmers:
+            raise RecipeError(
+                f"task.lengths.min_kmers={self.config.lengths.min_kmers}, but a window has {self._kmers} k-mers. Give fewer."
+            )
+        tokens = self.config.tokens
+        num_kmers = num_tokens(manifest.window_bp, tokens.k, 1)
+        self.policy.check(num_tokens=self._kmers, num_kmers=num_kmers, k=tokens.k, stride=tokens.step_bp)
+        if self.config.model.weights:
+            check_initial_weights(self.model_config(), Location(self.config.model.weights))
 
     def data_fingerprint(self) -> str:
-        return self.manifest.fingerprint()
+        corpus, weights = self.manifest.fingerprint(), self.config.model.weights
+        further = {
+            **({"table": self.scores.fingerprint} if self.scores else {}),
+            **({"weights": weights_fingerprint(Location(weights))} if weights else {}),
+        }
+        return fingerprint({"corpus": corpus, **further}) if further else corpus
 
     def train_source(self) -> WindowSource:
         return WindowSource(self.corpus, self.manifest, "train", self._train_cells, self.seed)
@@ -121,7 +149,7 @@ class MaskedEpigenomeTask:
         manifest = self.manifest
         return tuple(manifest.cell_types.index(c) for c in manifest.train_cell_types) if self.uses_states else ()
 
-    def eval_sets(self) -> dict[str, WindowEvalSet]:
+    def eval_sets(self, *, final: bool) -> dict[str, WindowEvalSet]:
         evaluation = self.config.evaluation
         return window_eval_sets(
             self.corpus,
@@ -129,7 +157,25 @@ class MaskedEpigenomeTask:
             uses_states=self.uses_states,
             max_windows=evaluation.max_windows,
             eval_seed=evaluation.seed,
+            test_contigs=evaluation.test_contigs,
+            test=evaluation.test and final,
         )
+
+    # -- curriculum ---------------------------------------------------------------------------------------------------
+
+    def initial_state(self) -> dict[str, Any]:
+        return self.policy.initial_state()
+
+    def observe(
+        self, state: Mapping[str, Any], *, step: int, evaluations: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """Curricula follow the perplexity of k-mers on held-out contigs."""
+        if "held_out_contigs" not in evaluations:
+            return dict(state)
+        return self.policy.observe(state, step=step, perplexity=evaluations["held_out_contigs"]["dna_perplexity"])
+
+    def moment_metrics(self, moment: Moment) -> dict[str, float]:
+        return self.policy.describe(moment)
 
     def collate(self, table: pa.Table) -> dict[str, Tensor]:
         """``position`` int64 [B], ``phase`` int32 [B], ``dna`` uint8 [B, window_bp], ``states`` uint8 [B, bins]."""
@@ -144,62 +190,12 @@ class MaskedEpigenomeTask:
 
     # -- batch -> model inputs ----------------------------------------------------------------------------------------
 
-    def prepare(self, batch: dict[str, Tensor], *, training: bool) -> Prepared:
-        """Tokenise, mask, and compute the baselines' answers; all on the batch's device."""
-        config, tokens = self.config, self.config.tokens
-        seed = self.seed if training else config.evaluation.seed + 2**31  # evaluation masks are their own
-        position, dna, phase = batch["position"], batch["dna"], batch["phase"].long()
-        bins = batch.get("states")
-        if training and config.reverse_complement:
-            flip = uniform(seed, _STRAND, position, 1)[:, 0] < 0.5
-            dna = reverse_complement(dna, flip)
-            if bins is not None:
-                geometry = {"bin_bp": self.manifest.bin_bp, "length_bp": self.manifest.window_bp}
-                bins, phase = reverse_bins(bins, phase, rows=flip, **geometry)
-        ids = tokenize_kmers(dna, k=tokens.k, stride=tokens.step_bp)
-        num = ids.shape[1]
-        mask = uniform_mask(ids, rate=config.dna_mask.rate, uniforms=uniform(seed, _MASK, position, num))
-        input_ids, labels = corrupt(
-            ids,
-            mask,
-            vocab_size=dna_vocab_size(tokens.k),
-            u_choice=uniform(seed, _CHOICE, position, num),
-            u_random=uniform(seed, _RANDOM, position, num),
-            # an evaluation hides all that it scores: k-mers shown unchanged would be "predicted" by copying them
-            mask_frac=config.dna_mask.mask_fraction if training else 1.0,
-            random_frac=config.dna_mask.random_fraction if training else 0.0,
-        )
-        inputs = {"input_ids": add_cls_sep(input_ids), "dna_labels": add_cls_sep(labels, cls=IGNORE, sep=IGNORE)}
-        counts = {"dna": mask.sum()}
-        if self.uses_states:
-            assert bins is not None
-            state_inputs, counts["state"] = self._prepare_states(bins, phase, mask, seed, position)
-            inputs |= state_inputs
-        return Prepared(inputs, counts, num_rows=len(ids), num_tokens=len(ids) * self.length)
+    @cached_property
+    def _inputs(self) -> MaskedInputs:
+        return MaskedInputs(self.config, self.manifest, self.policy, MaskReport(self.scores), self.seed)
 
-    def _prepare_states(
-        self, bins: Tensor, phase: Tensor, dna_mask: Tensor, seed: int, position: Tensor
-    ) -> tuple[dict[str, Tensor], Tensor]:
-        tokens, manifest = self.config.tokens, self.manifest
-        geometry = {"k": tokens.k, "stride": tokens.step_bp, "bin_bp": manifest.bin_bp}
-        states = tokenize_states(bins, phase, length_bp=manifest.window_bp, **geometry)
-        hidden, centre = state_mask(
-            dna_mask,
-            states,
-            phase_bp=phase,
-            flank_bp=self.config.state_mask.flank_bp,
-            whole_bin=self.config.state_mask.whole_bin,
-            u_centre=uniform(seed, _CENTRE, position, 1)[:, 0],
-            **geometry,
-        )
-        copied = copy_nearest_visible(states, hidden, centre)
-        shown, labels = hide_states(states, hidden, centre)
-        inputs = {
-            "state_ids": add_cls_sep(shown, cls=STATE_PAD, sep=STATE_PAD),
-            "state_labels": add_cls_sep(labels, cls=IGNORE, sep=IGNORE),
-            "copied_states": copied[centre.any(dim=1)],
-        }
-        return inputs, centre.sum()
+    def prepare(self, batch: dict[str, Tensor], moment: Moment | None) -> Prepared:
+        return self._inputs.prepare(batch, moment)
 
     # -- model --------------------------------------------------------------------------------------------------------
 
@@ -224,21 +220,32 @@ class MaskedEpigenomeTask:
 
     def build_model(self) -> EbertForPreTraining:
         model = EbertForPreTraining(self.model_config())
+        if self.config.model.weights:
+            load_initial_weights(model, Location(self.config.model.weights))
         if self.config.model.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return model
 
     def sums(self, model: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
         inputs = dict(prepared.inputs)
-        copied = inputs.pop("copied_states", None)
+        copied, base_offsets = inputs.pop("copied_states", None), inputs.pop("base_offsets", None)
         output = model(**inputs)
-        composition = self.composition
-        sums = _scores(output.dna_logits, inputs["dna_labels"], "dna") | composition.dna_scores(inputs["dna_labels"])
+        composition, dna_labels = self.composition, inputs["dna_labels"]
+        sums = _scores(output.dna_logits, dna_labels, "dna") | composition.dna_scores(dna_labels)
+        if base_offsets is not None:
+            sums |= self._base_scores(output.dna_logits, dna_labels[dna_labels != IGNORE], base_offsets)
         if self.uses_states:
             labels = inputs["state_labels"]
             sums |= _scores(output.state_logits, labels, "state") | composition.state_scores(labels)
             sums["copy_state_accuracy"] = (labels[labels != IGNORE] == copied).sum()
         return sums
+
+    def _base_scores(self, logits: Tensor, labels: Tensor, offsets: Tensor) -> dict[str, Tensor]:
+        """The hidden bases of an evaluation; logits [n, V], labels [n], offsets [n] at the scored tokens."""
+        asked = (offsets >= 0).nonzero()[:, 0]
+        candidates, base = base_candidates(labels[asked], offsets[asked], k=self.config.tokens.k)
+        loss, hits = score_bases(logits[asked].gather(1, candidates), base)
+        return {"base_loss": loss, "base_accuracy": hits, **self.composition.base_scores(candidates, base)}
 
     @cached_property
     def composition(self) -> Composition:
@@ -246,16 +253,18 @@ class MaskedEpigenomeTask:
         return measure_composition(self.train_source(), self.config.tokens, self.manifest)
 
     def summarise(self, sums: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
-        metrics = mean_metrics(sums, counts, self.sum_counts)
+        metrics = mean_metrics(sums, counts, self.sum_counts) | mask_metrics(counts)
         for name in ("dna", "unigram_dna", "state", "majority_state"):
             if f"{name}_loss" in metrics:
                 metrics[f"{name}_perplexity"] = float(np.exp(min(metrics[f"{name}_loss"], 700.0)))
         return metrics
 
     def flops_per_row(self) -> float:
-        scored = self.config.dna_mask.rate * self._kmers
+        varied = self.config.lengths
+        num = lengths.mean_length(varied, self._kmers) if varied else float(self._kmers)
+        scored = self.config.dna_mask.rate * num
         return train_flops_per_sequence(
-            self.model_config(), self.length, scored_dna=scored, scored_state=1.0 if self.uses_states else 0.0
+            self.model_config(), num + 2, scored_dna=scored, scored_state=1.0 if self.uses_states else 0.0
         )
 
     # -- what is kept -------------------------------------------------------------------------------------------------
@@ -277,34 +286,8 @@ class MaskedEpigenomeTask:
         }
 
     def save_model(self, folder: Path, state: dict[str, Tensor], *, step: int, recipe_fingerprint: str) -> None:
-        model = EbertForPreTraining(self.model_config())
-        missing = model.load_state_dict(state, strict=False)
-        assert not missing.unexpected_keys, missing
-        model.tie_weights()
-        model.save_pretrained(folder)
-        tokens, manifest = self.config.tokens, self.manifest
-        KmerTokenizer(
-            k=tokens.k,
-            stride=tokens.step_bp,
-            state_names=manifest.state_names if self.uses_states else (),
-            bin_bp=manifest.bin_bp,
-        ).save_pretrained(folder)
-        provenance = Provenance(
-            assembly=manifest.assembly,
-            trained_contigs=manifest.train_contigs,
-            trained_regions=manifest.train_regions,
-            trained_cell_types=manifest.train_cell_types if self.uses_states else (),
-            corpus_fingerprint=manifest.fingerprint(),
-            window_bp=manifest.window_bp,
-            bin_bp=manifest.bin_bp,
-            state_names=manifest.state_names if self.uses_states else (),
-            k=tokens.k,
-            stride=tokens.step_bp,
-            step=step,
-            seed=self.seed,
-            recipe_fingerprint=recipe_fingerprint,
-        )
-        write_provenance(Location(str(folder)), provenance)
+        run = {"step": step, "seed": self.seed, "recipe_fingerprint": recipe_fingerprint}
+        save_model(folder, self.model_config(), state, self.manifest, **run)
 
 
 def _scores(logits: Tensor, labels: Tensor, name: str) -> dict[str, Tensor]:

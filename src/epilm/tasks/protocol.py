@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from epilm.corpus.source import SampleSource
+from epilm.masking.policy import Moment
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,23 @@ class Task(Protocol):
 
     def train_source(self) -> SampleSource: ...
 
-    def eval_sets(self) -> Mapping[str, EvalSet]: ...
+    def eval_sets(self, *, final: bool) -> Mapping[str, EvalSet]:
+        """``final``: after the last step, when a set that is asked only once may be among them."""
+        ...
+
+    def initial_state(self) -> dict[str, Any]:
+        """What the task will learn of its own run, as JSON; it is kept in checkpoints. ``{}`` for most."""
+        ...
+
+    def observe(
+        self, state: Mapping[str, Any], *, step: int, evaluations: Mapping[str, Mapping[str, float]]
+    ) -> dict[str, Any]:
+        """The state after the evaluation at a step, given the metrics of every set."""
+        ...
+
+    def moment_metrics(self, moment: Moment) -> dict[str, float]:
+        """Figures of a moment for its record, such as how far a curriculum has come."""
+        ...
 
     def build_model(self) -> nn.Module:
         """A new model; its random weights come from torch's global generator, which the caller seeds."""
@@ -82,8 +99,12 @@ class Task(Protocol):
         """Rows as CPU tensors, bytes still: what is shipped to the device. Has ``position`` int64 [rows]."""
         ...
 
-    def prepare(self, batch: dict[str, Tensor], *, training: bool) -> Prepared:
-        """Tokenise and mask on the device of the batch; random choices by the rows' positions alone."""
+    def prepare(self, batch: dict[str, Tensor], moment: Moment | None) -> Prepared:
+        """Tokenise and mask on the device of the batch; random choices by the rows' positions alone.
+
+        Args:
+            moment: where training stands; None for an evaluation, whose choices are the same at every moment.
+        """
         ...
 
     def sums(self, model: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
@@ -96,6 +117,10 @@ class Task(Protocol):
 
     def flops_per_row(self) -> float:
         """Floating-point operations of a forward and backward pass over one row (multiply-add = 2)."""
+        ...
+
+    def tokens_per_row(self) -> int:
+        """Tokens of a full row, without those that frame it: what a budget of tokens counts."""
         ...
 
     def describe(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Settings of masked pre-training on DNA and epigenetic state (EBERT) or DNA alone (DBERT)."""
+"""Settings of masked pre-training on DNA and epigenetic state (EBERT) or DNA alone (DBERT, DNABERT)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from epilm.config import Config
+from epilm.masking.recipe import DnaMaskConfig
 
 
 class TokensConfig(Config):
@@ -22,25 +23,6 @@ class TokensConfig(Config):
         return self.stride or self.k
 
 
-class DnaMaskConfig(Config):
-    """Masked language modelling of k-mers (Devlin et al. 2019, section 3.1)."""
-
-    rate: float = Field(default=0.15, gt=0, le=0.5)
-    """Share of the k-mers that are masked and scored."""
-    mask_fraction: float = Field(default=0.8, ge=0, le=1)
-    """Share of the masked k-mers shown as [MASK]."""
-    random_fraction: float = Field(default=0.1, ge=0, le=1)
-    """Share shown as a random k-mer; the rest is shown unchanged."""
-
-    @model_validator(mode="after")
-    def _fractions(self) -> Self:
-        if self.mask_fraction + self.random_fraction > 1 + 1e-9:
-            raise ValueError(
-                f"mask_fraction + random_fraction is {self.mask_fraction + self.random_fraction:g}; at most 1 is possible."
-            )
-        return self
-
-
 class StateMaskConfig(Config):
     """Which states are hidden around the scored one (EBERT, section 3.2)."""
 
@@ -49,6 +31,15 @@ class StateMaskConfig(Config):
     whole_bin: bool = True
     """Also hide every k-mer of the scored one's bin. The paper's flank alone leaves k-mers of the same 200-bp bin in
     sight, so that the answer can be copied."""
+
+
+class LengthsConfig(Config):
+    """Sequences of varied length (DNABERT, section 2.2): the first k-mers of a window, the rest is padding."""
+
+    full_share: float = Field(default=0.5, ge=0, le=1)
+    """Share of the samples that show the whole window; the others' lengths are uniform."""
+    min_kmers: int = Field(default=5, ge=1)
+    """Fewest k-mers of a shortened sample."""
 
 
 class ModelConfig(Config):
@@ -66,6 +57,9 @@ class ModelConfig(Config):
     """Dropout of attention weights; as ``dropout`` where absent."""
     combine: Literal["sum", "concat"] = "sum"
     """How DNA and state embeddings join: their sum, or side by side through a projection."""
+    weights: str | None = None
+    """Folder of a model whose weights training starts from (`epilm import-dnabert`, or `model` of a pretrain run); random
+    weights where absent."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, a third more work."""
 
@@ -77,12 +71,25 @@ class ModelConfig(Config):
 
 
 class EvalConfig(Config):
-    """Evaluation on held-out contigs, on training contigs in held-out cell types (whose DNA training saw), and on both."""
+    """Evaluation on held-out contigs, on training contigs in held-out cell types (whose DNA training saw), and on both.
+
+    Every evaluation hides the same isolated bases, whatever the policy, the k and the stride that a model is trained with.
+    """
 
     max_windows: int = Field(default=4096, ge=1)
     """Windows of each evaluation set (the first of the shuffled held-out ones)."""
     seed: int = 0
     """Seed of the evaluation masks: the same masks at every step and for every model."""
+    test_contigs: tuple[str, ...] = ()
+    """Held-out contigs that no evaluation reads while a run is chosen; the set `test_contigs`."""
+    test: bool = False
+    """Evaluate `test_contigs` too, once, after the last step."""
+
+    @model_validator(mode="after")
+    def _has_contigs(self) -> Self:
+        if self.test and not self.test_contigs:
+            raise ValueError("test needs test_contigs: name held-out contigs of the corpus, e.g. [chrXVI].")
+        return self
 
 
 class MaskedEpigenomeConfig(Config):
@@ -94,6 +101,8 @@ class MaskedEpigenomeConfig(Config):
     tokens: TokensConfig = TokensConfig()
     dna_mask: DnaMaskConfig = DnaMaskConfig()
     state_mask: StateMaskConfig = StateMaskConfig()
+    lengths: LengthsConfig | None = None
+    """Varied lengths of the training samples; whole windows where absent. Evaluations always show whole windows."""
     alpha: float = Field(default=0.5, ge=0, le=1)
     """Loss = alpha CE(DNA) + (1 - alpha) CE(state)."""
     reverse_complement: bool = False

@@ -12,7 +12,7 @@ import io
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,8 @@ class CheckpointMeta:
     zero_stage: int
     recipe_fingerprint: str
     data_fingerprint: str
+    task_state: dict[str, Any] = field(default_factory=dict)
+    """What the task has learnt of its run (a curriculum's evaluations and its switch)."""
 
 
 def save_checkpoint(engine: Any, folder: str, meta: CheckpointMeta, *, rank: int) -> None:

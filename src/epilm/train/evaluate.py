@@ -36,7 +36,7 @@ def evaluate_set(
         own = np.arange(begin, min(begin + batch_rows, samples.num_samples), dtype=np.int64)
         indices = own if len(own) else np.arange(min(batch_rows, samples.num_samples), dtype=np.int64)
         batch = {k: v.to(device) for k, v in task.collate(samples.read(indices)).items()}
-        prepared = task.prepare(batch, training=False)
+        prepared = task.prepare(batch, None)
         part = task.sums(model, prepared)
         weight = float(len(own) > 0)
         for totals, values in ((sums, part), (counts, prepared.counts)):

@@ -7,14 +7,14 @@ import os
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import ray
 import ray.train
 from pyarrow import fs as pafs
-from ray.train import Checkpoint
+from ray.train import Checkpoint, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
 
@@ -35,11 +35,21 @@ Progress = Callable[[str], None]
 
 
 def fit(
-    task: Task, config: TrainConfig, run: Run, recipe_fingerprint: str, *, progress: Progress = lambda message: None
+    task: Task,
+    config: TrainConfig,
+    run: Run,
+    recipe_fingerprint: str,
+    *,
+    progress: Progress = lambda message: None,
+    callbacks: Sequence[UserCallback] = (),
 ) -> tuple[Checkpoint, dict[str, Any]]:
     """Train a task under an open Ray session; return the last checkpoint and what was reported with it.
 
     A run folder with checkpoints goes on from the last registered one.
+
+    Args:
+        callbacks: told of every report, which has ``step``, ``tokens_seen``, ``loss`` and ``<set>/<metric>`` of the
+            evaluation at that step.
 
     Raises:
         EpilmError: an error that no restart mends, such as a corrupt shard; the last checkpoint is kept.
@@ -56,6 +66,7 @@ def fit(
             storage_path=run.folder.path if run.folder.is_local else run.folder.uri,
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
             checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.checkpoints_kept),
+            callbacks=list(callbacks),
             worker_runtime_env={"env_vars": _worker_environment()},
         ),
     )

@@ -20,6 +20,7 @@ from ray.train.torch import get_device
 
 from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
 from epilm.errors import EpilmError
+from epilm.masking.policy import Moment
 from epilm.storage import Location
 from epilm.tasks.protocol import Task
 from epilm.train.checkpoint import CheckpointMeta, check_meta, read_meta, restore, save_checkpoint
@@ -87,11 +88,12 @@ class _Worker:
         self.micro_batch = job.config.micro_batch_for(self.num_workers)
         self.dtype = torch.bfloat16 if job.config.bf16 else torch.float32
         self.peak_gflops = 0.0
-        self.engine, self.step = self._build()
+        self.engine, self.step, self.state = self._build()
+        self.evaluations: dict[str, dict[str, float]] = {}
         self.records = Records(job.folder, self.step) if self.rank == 0 else None
 
-    def _build(self) -> tuple[Engine, int]:
-        """The engine, from the last registered checkpoint where there is one, and the steps done."""
+    def _build(self) -> tuple[Engine, int, dict[str, Any]]:
+        """The engine, from the last registered checkpoint where there is one; the steps done; the task's state."""
 
         def build(universal: bool) -> Engine:
             torch.manual_seed(self.task.seed)
@@ -100,7 +102,7 @@ class _Worker:
 
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
-            return build(False), 0
+            return build(False), 0, self.task.initial_state()
         with checkpoint.as_directory() as folder:
             check_meta(
                 read_meta(folder),
@@ -115,7 +117,11 @@ class _Worker:
             local_rank=self.local_rank,
             node_rank=self.node_rank,
         )
-        return engine, meta.step
+        return engine, meta.step, meta.task_state
+
+    @property
+    def _moment(self) -> Moment:
+        return Moment(self.step, self.config.steps, self.state)
 
     def _measure_peak(self) -> None:
         """The workers' joint matmul rate; the best of several measurements, since a neighbour slows some of them."""
@@ -132,13 +138,13 @@ class _Worker:
             span.wait_s += time.perf_counter() - waiting
             totals, grad_norm = self._train_step(table)
             span.add(totals.num_tokens, samples_digest(table), time.perf_counter() - waiting)
-            self.step += 1
+            trained_at, self.step = self._moment, self.step + 1
             last = self.step == config.steps
             if last or self.step % config.log_every_steps == 0:
-                self._record(totals, grad_norm, span)
+                self._record(totals, grad_norm, span, trained_at)
                 span = _Span()
             if last or (config.eval_every_steps and self.step % config.eval_every_steps == 0):
-                self._evaluate()
+                self._evaluate(final=last)
             if last or (config.checkpoint_every_steps and self.step % config.checkpoint_every_steps == 0):
                 self._checkpoint(totals)
             waiting = time.perf_counter()
@@ -162,6 +168,7 @@ class _Worker:
             self.task,
             self.engine.deepspeed,
             batch,
+            self._moment,
             micro_batch=self.micro_batch,
             backward=self.engine.backward,
             all_reduce=all_reduce_sum,
@@ -169,7 +176,7 @@ class _Worker:
         rate = learning_rate(self.config.optimizer, self.step, self.config.steps)
         return totals, self.engine.apply(rate)
 
-    def _record(self, totals: StepTotals, grad_norm: float, span: _Span) -> None:
+    def _record(self, totals: StepTotals, grad_norm: float, span: _Span, moment: Moment) -> None:
         """Losses are those of the last step; times and the digest are of all steps since the record before."""
         digest = int(all_reduce_sum(torch.tensor([span.digest], dtype=torch.int64, device=self.device)))
         if self.records is None:
@@ -182,6 +189,7 @@ class _Worker:
                 "step": self.step,
                 "loss": total_loss(self.task, totals),
                 **self.task.summarise(totals.sums, totals.counts),
+                **self.task.moment_metrics(moment),
                 "lr": learning_rate(self.config.optimizer, self.step - 1, self.config.steps),
                 "grad_norm": grad_norm,
                 "step_time_s": step_s,
@@ -194,10 +202,11 @@ class _Worker:
             }
         )
 
-    def _evaluate(self) -> None:
+    def _evaluate(self, *, final: bool) -> None:
         self._measure_peak()
-        for name, samples in self.task.eval_sets().items():
-            metrics = evaluate_set(
+        self.evaluations = {}
+        for name, samples in self.task.eval_sets(final=final).items():
+            self.evaluations[name] = metrics = evaluate_set(
                 self.task,
                 self.engine.deepspeed,
                 samples,
@@ -209,6 +218,18 @@ class _Worker:
             )
             if self.records:
                 self._write({"kind": "eval", "step": self.step, "set": name, **metrics, "time": time.time()})
+        self._observe()
+
+    def _observe(self) -> None:
+        """Let the task learn from the evaluation, on rank 0 for all: a decision must not hang on a last bit."""
+        before = self._moment
+        state = [self.task.observe(self.state, step=self.step, evaluations=self.evaluations)]
+        if self.num_workers > 1:
+            dist.broadcast_object_list(state, src=0)
+        self.state = state[0]
+        was, now = self.task.moment_metrics(before), self.task.moment_metrics(self._moment)
+        if self.records and was != now:
+            self._write({"kind": "event", "step": self.step, **now, "time": time.time()})
 
     def _write(self, record: dict[str, Any]) -> None:
         assert self.records is not None
@@ -225,13 +246,17 @@ class _Worker:
             zero_stage=self.config.zero_stage,
             recipe_fingerprint=self.job.recipe_fingerprint,
             data_fingerprint=self.job.data_fingerprint,
+            task_state=self.state,
         )
         with tempfile.TemporaryDirectory(prefix="epilm-checkpoint-") as folder:
             save_checkpoint(self.engine.deepspeed, folder, meta, rank=self.rank)
             dist.barrier()
+            evaluated = {f"{s}/{n}": _plain(v) for s, metrics in self.evaluations.items() for n, v in metrics.items()}
             metrics = {
                 "step": self.step,
+                "tokens_seen": self.step * self.config.global_batch * self.task.tokens_per_row(),
                 "loss": total_loss(self.task, totals),
+                **evaluated,
                 "matmul_peak_gflops": self.peak_gflops,
                 "num_workers": self.num_workers,
             }

@@ -11,6 +11,7 @@ import torch
 
 from epilm.config import fingerprint
 from epilm.errors import RecipeError
+from epilm.masking.policy import Moment
 from epilm.runs import OnExisting, Run, open_run, read_metrics
 from epilm.session import RayConfig, ray_session
 from epilm.storage import Location
@@ -44,8 +45,38 @@ def check_pretrain(recipe: PretrainRecipe) -> MaskedEpigenomeTask:
     """
     task = MaskedEpigenomeTask(recipe.task, recipe.seed)
     task.check()
+    check_curriculum(task, recipe.train)
     check_resources(recipe.train, recipe.ray)
     return task
+
+
+def check_curriculum(task: MaskedEpigenomeTask, config: TrainConfig) -> None:
+    """A policy that follows the run's perplexity must hear of it often enough to act before the end.
+
+    Raises:
+        RecipeError: even a perplexity that never falls would change nothing; says how often to evaluate.
+    """
+    start = task.initial_state()
+    if not start:
+        return
+    if "held_out_contigs" not in task.eval_sets(final=False):
+        raise RecipeError(
+            f"task.dna_mask.policy={task.config.dna_mask.policy} follows the perplexity on held-out contigs, but "
+            f"{task.corpus} holds none out. Build a corpus with held_out_contigs, or use another policy."
+        )
+    every, state = config.eval_every_steps or config.steps, start
+    flat = {"held_out_contigs": {"dna_perplexity": 2.0}}
+    for step in range(every, config.steps, every):
+        state = task.observe(state, step=step, evaluations=flat)
+        if task.moment_metrics(Moment(step, config.steps, state)) != task.moment_metrics(
+            Moment(step, config.steps, start)
+        ):
+            return
+    raise RecipeError(
+        f"task.dna_mask.policy={task.config.dna_mask.policy} can never move on: within {config.steps} steps it hears of the "
+        f"perplexity only every {every} (train.eval_every_steps={config.eval_every_steps}), and compares over "
+        "task.dna_mask.cm_gems.window_steps, patience times. Evaluate more often, shorten the window, or train longer."
+    )
 
 
 def check_resources(config: TrainConfig, ray_config: RayConfig) -> None:

@@ -13,6 +13,10 @@ def progress_line(record: dict[str, Any], config: TrainConfig) -> str:
         where = f"from the checkpoint at step {record['step']}" if record["step"] else "from the beginning"
         return f"training {where} to step {config.steps} on {record['num_workers']} worker(s)"
     head = f"step {record['step']}/{config.steps}"
+    if record["kind"] == "event":
+        return f"{head}: the curriculum moves on: " + "  ".join(
+            f"{name} {value:.4g}" for name, value in record.items() if name not in ("kind", "step", "time")
+        )
     if record["kind"] == "eval":
         return f"{head} on {record['set']}: " + "  ".join(_metrics(record))
     left = (config.steps - record["step"]) * record["step_time_s"]

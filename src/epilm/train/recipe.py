@@ -144,7 +144,10 @@ class PretrainRecipe(Recipe):
 
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
-        identity["task"].pop("corpus")  # compared by its fingerprint, wherever it lies
+        # compared by their fingerprints, wherever they lie
+        identity["task"].pop("corpus")
+        identity["task"]["dna_mask"].pop("table")
+        identity["task"]["model"].pop("weights")
         for key in _PLACEMENT:
             identity["train"].pop(key)
         return identity

@@ -38,7 +38,7 @@ class Records:
     def write(self, record: dict[str, Any]) -> None:
         """Append one record (``kind``, ``step``, and numbers) to both."""
         self._pending.append(json.dumps(record))
-        prefix = record["kind"] if record["kind"] == "train" else f"eval/{record['set']}"
+        prefix = f"eval/{record['set']}" if record["kind"] == "eval" else record["kind"]
         for name, value in record.items():
             if isinstance(value, int | float) and name not in ("step", "time"):
                 self._board.add_scalar(f"{prefix}/{name}", value, record["step"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from epilm.masking.policy import Moment
 from epilm.tasks.protocol import Prepared, Task, sample_seed
 
 AllReduce = Callable[[Tensor], Tensor]
@@ -36,6 +37,7 @@ def run_step(
     task: Task,
     model: nn.Module,
     batch: dict[str, Tensor],
+    moment: Moment,
     *,
     micro_batch: int,
     backward: Callable[[Tensor], None],
@@ -45,13 +47,14 @@ def run_step(
 
     Args:
         batch: rows on the model's device.
+        moment: the step and what the task has learnt of its run.
         backward: called once a micro-batch with its part of the global loss (the parts of all workers and micro-batches
             add up to it).
         all_reduce: sum of a tensor over the workers.
     """
     micro_batches = split_batch(batch, micro_batch)
     first_positions = batch["position"][::micro_batch].tolist()
-    prepared = [task.prepare(rows, training=True) for rows in micro_batches]
+    prepared = [task.prepare(rows, moment) for rows in micro_batches]
     counts = _global_counts(prepared, all_reduce)
     sums: dict[str, Tensor] = {}
     for position, ready in zip(first_positions, prepared, strict=True):
