@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from slow_ngrams import LETTERS, slow_counts
 
-from epilm.errors import CorpusError, GenomeError
+from epilm.config import parse_recipe
+from epilm.errors import CorpusError, GenomeError, RecipeError
 from epilm.ngrams.recipe import GenomeSource, NpmiRecipe
 from epilm.ngrams.sources import Region, open_source, plan_tasks
 from epilm.ngrams.workers import count_chunks
@@ -139,3 +140,9 @@ def test_identity_is_without_how_the_counting_is_spread() -> None:
 
     assert identity(chunk_bp=5_000, num_workers=3) == identity()
     assert identity(max_n=5) != identity()
+
+
+def test_a_mistyped_setting_of_a_source_is_named() -> None:
+    raw = {"name": "x", "source": {"kind": "genome", "path": "x.fa", "exclude_contig": ["chr1"]}}
+    with pytest.raises(RecipeError, match=r"unknown setting\. Did you mean 'exclude_contigs'"):
+        parse_recipe(NpmiRecipe, raw)

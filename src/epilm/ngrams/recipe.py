@@ -34,7 +34,7 @@ class CountConfig(Config):
 class GenomeSource(CountConfig):
     """Count a genome."""
 
-    kind: Literal["genome"]
+    kind: Literal["genome"] = "genome"
     path: str | tuple[str, ...]
     """FASTA (plain, gzip, bgzip) or .2bit; several files are read as one genome."""
     contigs: tuple[str, ...] | None = None
@@ -57,7 +57,7 @@ class GenomeSource(CountConfig):
 class CorpusSource(CountConfig):
     """Count the DNA of a corpus."""
 
-    kind: Literal["corpus"]
+    kind: Literal["corpus"] = "corpus"
     path: str
     """Folder or URI of a corpus."""
     held_out: Literal["leave_out", "count"] = "leave_out"
@@ -67,7 +67,7 @@ class CorpusSource(CountConfig):
 class TableSource(Config):
     """Take over a table of scores that was made elsewhere, such as GeneMask's."""
 
-    kind: Literal["table"]
+    kind: Literal["table"] = "table"
     path: str
     """Parquet or csv/tsv file, plain or compressed; a row a k-mer."""
     columns: TableColumns = TableColumns()
