@@ -82,6 +82,8 @@ def test_ranks_go_down_from_one_with_ties_by_code() -> None:
     assert rank.tolist() == [2, 0, 1, 3, 4, 0]
     assert rank.dtype == np.int32
     assert rank_npmi(np.full(4, np.nan)).tolist() == [0, 0, 0, 0]
+    ties = np.tile([0.0, 1.0], 500)  # long enough that an unstable sort shows
+    assert rank_npmi(ties).reshape(500, 2).T.tolist() == [[*range(501, 1001)], [*range(1, 501)]]
 
 
 def test_scores_of_each_length() -> None:
