@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -17,10 +18,28 @@ class Metric:
     better: str = ""
     """``higher``, ``lower`` or nothing."""
     help: str = ""
+    reference: tuple[float, str] | None = None
+    """What a model that knows nothing has, and its name."""
 
 
 LEARNING = (
     Metric("state_accuracy", "State accuracy", "percent", "higher", "Hidden epigenetic states predicted right."),
+    Metric(
+        "base_loss",
+        "Base loss",
+        "fine",
+        "lower",
+        "Nats per hidden base, given the visible bases of its token; comparable over policies, k and strides.",
+        (math.log(4), "knows nothing, log 4"),
+    ),
+    Metric(
+        "base_accuracy",
+        "Base accuracy",
+        "percent",
+        "higher",
+        "Hidden bases predicted right; comparable over policies, k and strides.",
+        (0.25, "one base in four"),
+    ),
     Metric("dna_accuracy", "DNA accuracy", "percent", "higher", "Masked k-mers predicted right."),
     Metric("state_loss", "State loss", "number", "lower", "Cross-entropy of the hidden states, nats."),
     Metric("dna_loss", "DNA loss", "number", "lower", "Cross-entropy of the masked k-mers, nats."),
@@ -36,7 +55,19 @@ THROUGHPUT = (
     Metric("lr", "Learning rate", "number", "", "Warm-up and decay as they were applied."),
     Metric("grad_norm", "Gradient norm", "number", "", "Before clipping."),
 )
-KNOWN = {metric.key: metric for metric in LEARNING + THROUGHPUT}
+MASKING = (
+    Metric(
+        "mask_rate", "Masked k-mers", "percent", "", "Share of the k-mers of a training batch that the policy hides."
+    ),
+    Metric("top_npmi_masked", "Top-NPMI k-mers masked", "percent", "", "Of the k-mers in the top tenth by NPMI."),
+    Metric("masked_that_are_top", "Masked that are top NPMI", "percent", "", "Of the masked k-mers."),
+    Metric("global_share", "Share of Global PMI", "percent", "", "Samples that the curriculum masks by Global PMI."),
+)
+"""What a masking policy did in training; no better and no worse."""
+KNOWN = {metric.key: metric for metric in LEARNING + MASKING + THROUGHPUT}
+
+SET_ORDER = ("train", "held_out_contigs", "test_contigs")
+"""Sets that come first on the page; the others follow in the order of the records."""
 
 BASELINES = {
     "copy": "copy nearest visible state",
@@ -48,8 +79,8 @@ BASELINES = {
 }
 """Prefix of a baseline's key (``copy_state_accuracy``) -> its name."""
 
-NOT_CURVES = frozenset({"kind", "step", "set", "time", "pass", "epoch"})
-"""Keys of a metrics record that place it, rather than measure something."""
+NOT_CURVES = frozenset({"kind", "step", "set", "time", "pass", "epoch", "switched"})
+"""Keys of a metrics record that place it, rather than measure something; ``switched`` is shown as a mark."""
 
 
 def is_count(key: str) -> bool:
@@ -70,3 +101,14 @@ def metric(key: str) -> Metric:
     title = key.replace("_", " ").strip().capitalize()
     style = "percent" if key.endswith(("accuracy", "share", "fraction")) else "number"
     return Metric(key, title, style)
+
+
+def metric_of_set(key: str) -> tuple[str, Metric]:
+    """``held_out_contigs/base_loss`` -> (``held_out_contigs``, the entry of ``base_loss``)."""
+    name_of_set, _, name = key.rpartition("/")
+    return name_of_set, metric(name)
+
+
+def set_order(name: str) -> int:
+    """Sort key of a set's name; sorting by it is stable for the sets that it does not know."""
+    return SET_ORDER.index(name) if name in SET_ORDER else len(SET_ORDER)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +12,17 @@ from epilm.report.catalog import (
     BASELINES,
     KNOWN,
     LEARNING,
+    MASKING,
     NOT_CURVES,
     THROUGHPUT,
     Metric,
     baseline_of,
     is_count,
     metric,
+    set_order,
 )
 from epilm.report.collect import RunRecord
-from epilm.report.text import number
+from epilm.report.text import number, show
 from epilm.report.thin import ThinColumn, thin
 
 MAX_VALUES = 150_000
@@ -29,6 +31,8 @@ MAX_POINTS = 600
 """Points of one curve; a chart is about as many pixels wide."""
 MIN_POINTS = 20
 TRAIN = "train"
+EVENT = "event"
+"""Kind of the records that mark a step, as where a curriculum moves on."""
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,17 @@ class Frame:
     columns: dict[str, np.ndarray]
 
 
+@dataclass(frozen=True)
+class Mark:
+    """A step of a run with a word for what changed there."""
+
+    run: str
+    step: int
+    word: str
+
+
 def stage_curves(records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
-    """Stage -> what the page's script draws (``runs, sets, frames, groups, notes``), for stages with metrics."""
+    """Stage -> what the page's script draws (``runs, sets, frames, groups, marks``), for stages with metrics."""
     frames = {record.folder: run_frames(record) for record in records}
     num_columns = sum(len(frame.columns) for group in frames.values() for frame in group)
     points = int(np.clip(MAX_VALUES // max(1, 3 * num_columns), MIN_POINTS, MAX_POINTS))
@@ -50,8 +63,24 @@ def stage_curves(records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
     for stage in dict.fromkeys(record.stage for record in records):
         members = [frame for record in records if record.stage == stage for frame in frames[record.folder]]
         if members:
-            stages[stage] = _payload(members, points)
+            marks = [mark for record in records if record.stage == stage for mark in run_marks(record)]
+            stages[stage] = {**_payload(members, points), "marks": [asdict(mark) for mark in marks]}
     return stages
+
+
+def run_marks(record: RunRecord) -> list[Mark]:
+    """Steps at which something of the run changed for good, in their order; of a step written again the last record."""
+    events = {
+        int(step): e for e in record.metrics if e.get("kind") == EVENT and (step := number(e.get("step"))) is not None
+    }
+    return [Mark(record.name, step, _event_word(events[step])) for step in sorted(events)]
+
+
+def _event_word(event: dict[str, Any]) -> str:
+    share = number(event.get("global_share"))
+    if share is None:
+        return "switch"
+    return "Global PMI" if share >= 1 else f"{show(share, 'percent')} Global PMI"
 
 
 def run_frames(record: RunRecord) -> list[Frame]:
@@ -59,10 +88,10 @@ def run_frames(record: RunRecord) -> list[Frame]:
     by_set: dict[str, dict[int, dict[str, Any]]] = {}
     for entry in record.metrics:
         step = number(entry.get("step"))
-        if step is not None:
+        if step is not None and entry.get("kind") != EVENT:
             by_set.setdefault(str(entry.get("set") or entry.get("kind") or TRAIN), {})[int(step)] = entry
     frames = []
-    for name in sorted(by_set, key=lambda item: item != TRAIN):
+    for name in sorted(by_set, key=set_order):
         rows = by_set[name]
         steps = np.array(sorted(rows), dtype=np.int64)
         ordered = [rows[step] for step in steps.tolist()]
@@ -101,7 +130,7 @@ def _payload(frames: list[Frame], points: int) -> dict[str, Any]:
     keys = list(dict.fromkeys(key for frame in frames for key in frame.columns))
     return {
         "runs": list(dict.fromkeys(frame.run for frame in frames)),
-        "sets": list(dict.fromkeys(frame.set for frame in frames)),
+        "sets": sorted(dict.fromkeys(frame.set for frame in frames), key=set_order),
         "frames": [_thin_frame(frame, points) for frame in frames],
         "groups": _groups(keys),
         "baselines": BASELINES,
@@ -131,7 +160,12 @@ def _rounded(values: np.ndarray) -> list[float | None]:
 
 def _groups(keys: list[str]) -> list[dict[str, Any]]:
     other = [metric(key) for key in keys if key not in KNOWN and baseline_of(key, keys) is None]
-    groups = [("Learning", LEARNING), ("Speed and optimiser", THROUGHPUT), ("Other metrics", tuple(other))]
+    groups = [
+        ("Learning", LEARNING),
+        ("Masking", MASKING),
+        ("Speed and optimiser", THROUGHPUT),
+        ("Other metrics", tuple(other)),
+    ]
     shown = [(title, [m for m in metrics if m.key in keys]) for title, metrics in groups]
     return [{"title": title, "charts": [_chart(m, keys) for m in metrics]} for title, metrics in shown if metrics]
 
@@ -143,5 +177,6 @@ def _chart(entry: Metric, keys: list[str]) -> dict[str, Any]:
         "title": entry.title,
         "style": entry.style,
         "help": entry.help,
+        "reference": entry.reference and {"value": entry.reference[0], "name": entry.reference[1]},
         "baselines": [{"key": key, "name": key.partition("_")[0]} for key in baselines],
     }

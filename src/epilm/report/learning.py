@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from epilm.report.catalog import BASELINES, LEARNING, Metric, baseline_of
+from epilm.report.catalog import BASELINES, LEARNING, Metric, baseline_of, set_order
 from epilm.report.collect import RunRecord
 from epilm.report.text import number, show, words
 
-PREFERRED_SET = "held_out_contigs"
-HEADLINE_METRICS = ("state_accuracy", "dna_accuracy")
+HEADLINE_METRICS = ("state_accuracy", "base_accuracy", "dna_accuracy")
+"""The first on every set, the others on the first set alone."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def final_metrics(record: RunRecord) -> dict[str, dict[str, Any]]:
 def final_tables(records: Sequence[RunRecord]) -> list[FinalTable]:
     """One table a set, rows in the order of the runs; runs without that set are left out of it."""
     finals = [(record, final_metrics(record)) for record in records]
-    names = dict.fromkeys(name for _, final in finals for name in final)
+    names = sorted(dict.fromkeys(name for _, final in finals for name in final), key=set_order)
     return [_table(name, [(record, final[name]) for record, final in finals if name in final]) for name in names]
 
 
@@ -125,9 +125,9 @@ def _verdict(values: dict[str, Any], group: Group) -> tuple[str, str]:
 
 
 def headline_tiles(records: Sequence[RunRecord]) -> list[Tile]:
-    """State accuracy on every set, then DNA accuracy on the held-out contigs: runs first, baselines below."""
+    """State accuracy on every set, then accuracies of the DNA on the held-out contigs: runs first, baselines below."""
     finals = {record.name: final_metrics(record) for record in records}
-    names = sorted(dict.fromkeys(n for final in finals.values() for n in final), key=lambda n: n != PREFERRED_SET)
+    names = sorted(dict.fromkeys(n for final in finals.values() for n in final), key=set_order)
     tiles = []
     for metric in LEARNING:
         if metric.key in HEADLINE_METRICS:

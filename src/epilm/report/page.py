@@ -20,15 +20,27 @@ import jinja2
 
 import epilm
 from epilm.errors import StorageError
-from epilm.report import corpora, curves, generic, learning, regression, settings, text
+from epilm.report import (
+    comparisons,
+    corpora,
+    curves,
+    generic,
+    learning,
+    ngrams,
+    regression,
+    settings,
+    sweeps,
+    text,
+)
 from epilm.report.collect import RunRecord, collect_run
 from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
 LAID_OUT = ("corpus", "pretrain", "regress")
-"""Stages with a section of their own; every other stage is shown key by key."""
+"""Stages with a section of their own, as ``tune``, ``eval-masking`` and ``npmi`` where there is something in it; every other
+result is shown key by key."""
 
-SCRIPTS = ("kit.js", "charts.js", "stages.js", "page.js")
+SCRIPTS = ("kit.js", "charts.js", "stages.js", "sweeps.js", "page.js")
 """Parts of the page's script; each uses only what those before it define."""
 
 
@@ -68,6 +80,11 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     trained = [r for r in records if learning.final_metrics(r)]
     regressed = [r for r in records if r.stage == "regress"]
     sets = regression.feature_sets(regressed)
+    tables = learning.final_tables(trained)
+    swept = {r.folder: view for r in records if r.stage == "tune" and (view := sweeps.sweep_view(r))}
+    compared = {r.folder: view for r in records if r.stage == "eval-masking" and (view := comparisons.run_view(r))}
+    counted = {r.folder: view for r in records if r.stage == "npmi" and (view := ngrams.ngram_view(r))}
+    shown = {*swept, *compared, *counted}
     scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _page_script()}
     return (
         _environment()
@@ -83,14 +100,24 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             score_table=regression.score_table(sets),
             paired=regression.differences(regressed),
             has_seeds=any(score.seeds for item in sets for score in item.scores.values()),
-            tables=learning.final_tables(trained),
+            tables=tables,
+            has_base_loss=any(group.metric.key == "base_loss" for table in tables for group in table.groups),
+            sweeps=list(swept.values()),
+            comparisons=list(compared.values()),
+            ngrams=list(counted.values()),
+            length_heads=ngrams.LENGTH_HEADS,
             glance=settings.glance(trained),
             differences=settings.differences(trained),
             corpora=[view for record in records if (view := corpora.corpus_view(record))],
-            others=[generic.block(r.name, r.result) for r in records if r.result and r.stage not in LAID_OUT],
-            notes=[note for record in records for note in curves.non_finite_notes(record)],
+            others=[
+                generic.block(r.name, r.result)
+                for r in records
+                if r.result and r.stage not in LAID_OUT and r.folder not in shown
+            ],
+            notes=[n for r in records for n in (*curves.non_finite_notes(r), *sweeps.pending_notes(r))],
+            marks=[mark for stage in stages.values() for mark in stage["marks"]],
             stages=list(stages),
-            data=_script_json({"stages": stages, "colours": colours}),
+            data=_script_json({"stages": stages, "colours": colours, "sweeps": [v.data for v in swept.values()]}),
             provenance=[(record, settings.provenance(record)) for record in records],
             scripts=scripts,
             policy=_policy(scripts),

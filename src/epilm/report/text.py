@@ -19,7 +19,8 @@ def number(value: Any) -> float | None:
 
 
 def show(value: Any, style: str = "number") -> str:
-    """One value as text, by style: ``number``, ``percent``, ``bytes``, ``bp``, ``si``, ``seconds`` or ``signed``."""
+    """One value as text, by style: ``number``, ``percent``, ``bytes``, ``bp``, ``si``, ``seconds``, ``duration``, ``signed`` or
+    ``fine``."""
     if value is None:
         return ABSENT
     if isinstance(value, bool):
@@ -57,6 +58,17 @@ def _scaled(value: float, base: float, units: tuple[str, ...], small: str) -> st
     return f"{size:.3g} {unit}".strip() if abs(size) < 1000 else f"{size:.0f} {unit}".strip()
 
 
+def _duration(value: float) -> str:
+    """``18720`` -> ``5 h 12 min``; seconds alone below two minutes."""
+    if abs(value) < 120:
+        return f"{value:.3g} s"
+    minutes = round(value / 60)
+    days, hours = minutes // 1440, minutes % 1440 // 60
+    if days:
+        return f"{days} d {hours} h"
+    return f"{hours} h {minutes % 60} min" if hours else f"{minutes} min"
+
+
 _STYLES = {
     "number": _plain,
     "percent": _percent,
@@ -64,8 +76,45 @@ _STYLES = {
     "bp": lambda value: _scaled(value, 1000, ("kb", "Mb", "Gb"), "bp"),
     "si": lambda value: _scaled(value, 1000, ("k", "M", "G", "T"), ""),
     "seconds": lambda value: f"{value:.3g} s" if abs(value) >= 1 else f"{1000 * value:.3g} ms",
+    "duration": _duration,
+    "fine": lambda value: f"{value:,.4f}".replace("-", "−"),
     "signed": lambda value: f"{'+' if value >= 0 else '−'}{abs(value):.3f}",
 }
+
+
+def figure(value: float | None, style: str) -> str:
+    """With the digits that differences between seeds need: four decimals, or hundredths of a percent."""
+    if value is None:
+        return ABSENT
+    return f"{100 * value:.2f} %" if style == "percent" else show(float(value), "fine" if style == "number" else style)
+
+
+def spread(value: float, style: str) -> str:
+    """A standard deviation: as :func:`figure`, with a digit more where it would be nothing."""
+    if not 0 < value < 1e-4:
+        return figure(value, style)
+    return f"{100 * value:.4f} %" if style == "percent" else f"{value:.5f}"
+
+
+def signed(value: float | None, style: str) -> str:
+    """A difference with its sign; of shares in percentage points."""
+    if value is None:
+        return ABSENT
+    size = f"{abs(100 * value):.2f} points" if style == "percent" else f"{abs(value):.4f}"
+    return f"{'−' if value < 0 else '+'}{size}"
+
+
+def interval(low: float | None, high: float | None, style: str) -> str:
+    if low is None or high is None:
+        return ""
+    return "[" + ", ".join(signed(x, style).removesuffix(" points") for x in (low, high)) + "]"
+
+
+def setting(value: Any) -> str:
+    """A setting as a recipe writes it: ``true``, ``none``; numbers as people read them."""
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else show(value)
 
 
 def words(key: str) -> str:

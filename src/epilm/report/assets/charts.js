@@ -29,7 +29,11 @@ function seriesOf(stage, chart) {
       found.push({ run: frame.run, runs: [frame.run], set: frame.set, x: frame.x, ...column, baseline: baseline.name });
     }
   }
-  for (const series of found.filter((s) => s.baseline)) {
+  if (chart.reference && found.length) {
+    const { value, name } = chart.reference;
+    found.push({ run: found[0].run, runs: stage.runs, set: null, x: [0, Math.max(1, stage.lastStep)], y: [value, value], baseline: "uniform", label: name, plain: true });
+  }
+  for (const series of found.filter((s) => s.baseline && !s.plain)) {
     const twins = found.filter((s) => s.baseline === series.baseline && s.set === series.set).length;
     const place = evalSets.length > 1 ? `, ${words(series.set)}` : "";
     series.label = `${DATA.stages[stage.name].baselines[series.baseline]}${place}${twins > 1 ? ` (${series.run})` : ""}`;
@@ -81,7 +85,8 @@ class Chart {
 
   describe() {
     const ends = this.series.map((s) => `${s.label}: ${show(lastValue(s.y), this.spec.style)}`);
-    return `${this.spec.title} by step. Last values: ${ends.join("; ")}`;
+    const marks = this.stage.marks.map((m) => ` ${m.run}: ${m.word} from step ${m.step}.`);
+    return `${this.spec.title} by step. Last values: ${ends.join("; ")}.${marks.join("")}`;
   }
 
   toggle(name, button) {
@@ -110,7 +115,7 @@ class Chart {
     for (const s of shown) {
       const smoothing = s.train && this.stage.smoothing > 0;
       s.drawn = smoothing ? smooth(s.y, this.stage.smoothing) : s.y;
-      s.rgb = seriesColour(s.run, s.order, s.train);
+      s.rgb = s.plain ? cssColour("--muted") : seriesColour(s.run, s.order, s.train);
       if (s.baseline) s.rgb = mix(s.rgb, cssColour("--muted"), 0.35);
       const show_ = s.visible;
       const aux = { show: show_, points: { show: false }, width: 0, aux: true };
@@ -171,8 +176,33 @@ class Chart {
         dataIdx: (u, i, at) => closestValue(u.data[i], at),
         drag: { x: true, y: false },
       },
-      hooks: { setCursor: [(u) => this.readout(u)] },
+      hooks: { setCursor: [(u) => this.readout(u)], draw: [(u) => this.drawMarks(u)] },
     };
+  }
+
+  drawMarks(u) {
+    // a dashed line a mark, its word beside it; words that would touch go below each other
+    const { ctx, bbox } = u, ratio = devicePixelRatio, { min, max } = u.scales.x;
+    const marks = this.stage.marks.filter((m) => !this.stage.filter.hiddenRuns.has(m.run) && m.step >= min && m.step <= max);
+    const taken = [];
+    ctx.save();
+    ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+    ctx.textBaseline = "top";
+    ctx.textAlign = "left";
+    ctx.lineWidth = 1.4 * ratio;
+    for (const mark of marks) {
+      const x = Math.round(u.valToPos(mark.step, "x", true));
+      ctx.strokeStyle = ctx.fillStyle = rgba(seriesColour(mark.run, 0, false));
+      ctx.setLineDash([5 * ratio, 4 * ratio]);
+      ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
+      const width = ctx.measureText(mark.word).width, gap = 4 * ratio;
+      const left = x + gap + width > bbox.left + bbox.width ? x - gap - width : x + gap;
+      let row = 0;
+      while (taken.some((t) => t.row === row && left < t.right + gap && t.left < left + width + gap)) row++;
+      taken.push({ row, left, right: left + width });
+      ctx.fillText(mark.word, left, bbox.top + 2 * ratio + 13 * ratio * row);
+    }
+    ctx.restore();
   }
 
   readout(u) {

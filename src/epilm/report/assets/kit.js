@@ -36,11 +36,12 @@ function plain(value) {
 
 const STYLES = {
   number: plain,
+  fine: (v) => v.toFixed(4),
   percent: (v) => `${(100 * v).toFixed(Math.abs(v) < 0.1 ? 2 : 1)} %`,
   si: (v) => scaled(v, ["", "k", "M", "G", "T"]),
   seconds: (v) => (v === 0 ? "0" : Math.abs(v) >= 1 ? `${v.toPrecision(3)} s` : `${(1000 * v).toPrecision(3)} ms`),
 };
-const AXIS = { ...STYLES, percent: (v) => `${Number((100 * v).toPrecision(4))} %`, number: (v) => plain(Number(v.toPrecision(6))) };
+const AXIS = { ...STYLES, percent: (v) => `${Number((100 * v).toPrecision(4))} %`, number: (v) => plain(Number(v.toPrecision(6))), fine: (v) => plain(Number(v.toPrecision(6))) };
 const show = (value, style) => (value == null ? "–" : (STYLES[style] || plain)(value));
 
 // ---- colours: one hue family a run, one member of it a set ---------------------------------------------------------

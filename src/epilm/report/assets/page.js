@@ -22,6 +22,8 @@ async function copy(text) {
 }
 
 for (const container of document.querySelectorAll(".stage-curves")) buildStage(container, container.dataset.stage);
+for (const container of document.querySelectorAll(".sweep")) new Sweep(container, DATA.sweeps[container.dataset.sweep]);
+document.querySelectorAll("table.sortable").forEach(makeSortable);
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", async () => {
     await copy(button.parentElement.querySelector("pre").textContent);
