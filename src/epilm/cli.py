@@ -46,6 +46,13 @@ def _corpus() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     return CorpusRecipe, build_corpus, check_corpus
 
 
+def _npmi() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
+    from epilm.ngrams.recipe import NpmiRecipe
+    from epilm.ngrams.run import check_npmi, run_npmi
+
+    return NpmiRecipe, run_npmi, check_npmi
+
+
 def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     from epilm.train.pretrain import check_pretrain, pretrain
     from epilm.train.recipe import PretrainRecipe
@@ -82,11 +89,18 @@ STAGES: dict[str, Stage] = {
         "stores a locus once for all cell types. A killed build goes on with --resume.",
         _corpus,
     ),
+    "npmi": Stage(
+        "count n-grams and score k-mers by normalised PMI",
+        "Counts of n = 1..8 over a FASTA, 2bit or corpus, exact over Ray by contig chunks, never across an N; PMI, NPMI and "
+        "ranks as a parquet table, which masking policies read (task.dna_mask.table). Also imports a published table.",
+        _npmi,
+    ),
     "pretrain": Stage(
-        "pre-train EBERT or DBERT on a corpus",
+        "pre-train EBERT, DBERT or DNABERT on a corpus",
         "Ray Data streams the corpus into Ray Train workers that run DeepSpeed. Same seed, same curve, on any number of "
         "workers (with dropout: of those in train.exact_workers), through any kill: go on with --resume, also with another "
-        "train.num_workers.",
+        "train.num_workers. task.dna_mask.policy chooses what is masked: uniform, span, genemask, global, cm-step, cm-gems, or "
+        "a class of your own.",
         _pretrain,
     ),
     "embed": Stage(
@@ -240,8 +254,18 @@ def _add_tools(commands: Any) -> None:
     export = commands.add_parser("export", help="write a model folder that transformers loads without epilm")
     export.add_argument("model", help="folder `model` of a pretrain run (or the run)")
     export.add_argument("out", help="folder to write")
+    export.add_argument("--layout", choices=("epilm", "dnabert"), default="epilm", help="dnabert: as BertForMaskedLM reads it")
     export.add_argument("--overwrite", action="store_true", help="replace an existing export")
     export.set_defaults(run=_run_export)
+
+    imported = commands.add_parser("import-dnabert", help="a published DNABERT checkpoint as an epilm model folder")
+    imported.add_argument("checkpoint", help="folder with config.json, vocab.txt and the weights")
+    imported.add_argument("out", help="folder to write; then task.model.weights=OUT goes on training it")
+    imported.add_argument("--k", type=int, default=6, help="bases of a k-mer (default: 6)")
+    imported.add_argument("--assembly", required=True, help="what it was trained on, e.g. hg38")
+    imported.add_argument("--contigs", nargs="+", default=["*"], help="contigs that it has seen (default: all of them)")
+    imported.add_argument("--overwrite", action="store_true", help="replace an existing import")
+    imported.set_defaults(run=_run_import_dnabert)
 
     report = commands.add_parser("report", help="one self-contained HTML page from run folders")
     report.add_argument("runs", nargs="+", help="run folders, in the order of the page")
@@ -281,13 +305,34 @@ def _run_validate(arguments: argparse.Namespace) -> int:
 def _run_export(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
+    from epilm.models.dnabert_folder import write_dnabert
     from epilm.predict.export import export_model
     from epilm.storage import Location
 
     model = Location(arguments.model)
     if (model / "model").is_dir():
         model = model / "model"
-    print(export_model(model, Path(arguments.out), on_existing=("overwrite" if arguments.overwrite else "refuse")))
+    write = write_dnabert if arguments.layout == "dnabert" else export_model
+    print(write(model, Path(arguments.out), on_existing=("overwrite" if arguments.overwrite else "refuse")))
+    return 0
+
+
+def _run_import_dnabert(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from epilm.models.dnabert_folder import import_dnabert
+    from epilm.storage import Location
+
+    out = import_dnabert(
+        Location(arguments.checkpoint),
+        Path(arguments.out),
+        k=arguments.k,
+        assembly=arguments.assembly,
+        trained_contigs=arguments.contigs,
+        on_existing="overwrite" if arguments.overwrite else "refuse",
+        progress=_progress(),
+    )
+    print(out)
     return 0
 
 

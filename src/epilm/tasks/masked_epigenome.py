@@ -27,6 +27,7 @@ from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.flops import train_flops_per_sequence
 from epilm.models.initial import check_initial_weights, load_initial_weights, weights_fingerprint
 from epilm.models.modeling_ebert import EbertForPreTraining
+from epilm.models.provenance import match_trained, read_provenance
 from epilm.ngrams.table import KmerScores, read_scores
 from epilm.storage import Location
 from epilm.tasks import lengths
@@ -79,6 +80,10 @@ class MaskedEpigenomeTask:
     def manifest(self) -> CorpusManifest:
         return read_manifest(self.corpus)
 
+    @property
+    def initial_weights(self) -> Location | None:
+        return Location(self.config.model.weights) if self.config.model.weights else None
+
     @cached_property
     def scores(self) -> KmerScores | None:
         """The table of NPMI, where the recipe names one."""
@@ -130,14 +135,14 @@ class MaskedEpigenomeTask:
         tokens = self.config.tokens
         num_kmers = num_tokens(manifest.window_bp, tokens.k, 1)
         self.policy.check(num_tokens=self._kmers, num_kmers=num_kmers, k=tokens.k, stride=tokens.step_bp)
-        if self.config.model.weights:
-            check_initial_weights(self.model_config(), Location(self.config.model.weights))
+        if self.initial_weights:
+            check_initial_weights(self.model_config(), self.initial_weights)
 
     def data_fingerprint(self) -> str:
-        corpus, weights = self.manifest.fingerprint(), self.config.model.weights
+        corpus, weights = self.manifest.fingerprint(), self.initial_weights
         further = {
             **({"table": self.scores.fingerprint} if self.scores else {}),
-            **({"weights": weights_fingerprint(Location(weights))} if weights else {}),
+            **({"weights": weights_fingerprint(weights)} if weights else {}),
         }
         return fingerprint({"corpus": corpus, **further}) if further else corpus
 
@@ -220,8 +225,8 @@ class MaskedEpigenomeTask:
 
     def build_model(self) -> EbertForPreTraining:
         model = EbertForPreTraining(self.model_config())
-        if self.config.model.weights:
-            load_initial_weights(model, Location(self.config.model.weights))
+        if self.initial_weights:
+            load_initial_weights(model, self.initial_weights)
         if self.config.model.gradient_checkpointing:
             model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         return model
@@ -279,15 +284,28 @@ class MaskedEpigenomeTask:
             "trained_contigs": list(manifest.train_contigs),
             "trained_cell_types": list(manifest.train_cell_types) if self.uses_states else [],
             "held_out_contigs": list(manifest.held_out_contigs),
+            "held_out_but_seen": self.held_out_but_seen(),
             "held_out_cell_types": list(manifest.held_out_cell_types),
             "train_windows": manifest.num_windows("train"),
             "samples_per_epoch": manifest.num_windows("train") * max(1, len(self._train_cells)),
             "tokens_per_sample": self.length,
         }
 
+    def held_out_but_seen(self) -> list[str]:
+        """Contigs with held-out windows that the initial weights were trained on, or whose k-mers the table of NPMI
+        counted: figures on them may not be those of unseen DNA."""
+        whole, seen = self.manifest.held_out_contigs, []
+        if self.initial_weights:
+            trained = read_provenance(self.initial_weights).trained_contigs
+            held_out = [*whole, *(region.chrom for region in self.manifest.held_out_regions)]
+            seen += match_trained(trained, held_out, source="the initial weights").values()
+        if self.scores and self.scores.contigs:
+            seen += match_trained(self.scores.contigs, whole, source="the table of NPMI").values()
+        return sorted(set(seen))
+
     def save_model(self, folder: Path, state: dict[str, Tensor], *, step: int, recipe_fingerprint: str) -> None:
         run = {"step": step, "seed": self.seed, "recipe_fingerprint": recipe_fingerprint}
-        save_model(folder, self.model_config(), state, self.manifest, **run)
+        save_model(folder, self.model_config(), state, self.manifest, initial_weights=self.initial_weights, **run)
 
 
 def _scores(logits: Tensor, labels: Tensor, name: str) -> dict[str, Tensor]:

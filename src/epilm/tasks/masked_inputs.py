@@ -13,7 +13,7 @@ from torch import Tensor
 from epilm.corpus.manifest import CorpusManifest
 from epilm.masking.hashing import uniform
 from epilm.masking.hidden_bases import draw_bases
-from epilm.masking.mlm import corrupt
+from epilm.masking.hide import hide
 from epilm.masking.policy import MaskInput, MaskPolicy, Moment
 from epilm.masking.state_mask import copy_nearest_visible, hide_states, state_mask
 from epilm.tasks import lengths
@@ -70,12 +70,14 @@ class MaskedInputs:
             mask = self.policy.mask(mask_input, moment)
             inputs = {}
             counts = {"dna": mask.sum(), **self.report.count(ids, mask)}
-        input_ids, labels = corrupt(
+        input_ids, labels = hide(
             ids,
             mask,
+            seed=seed,
+            position=position,
+            choice_stream=_CHOICE,
+            random_stream=_RANDOM,
             vocab_size=dna_vocab_size(tokens.k),
-            u_choice=uniform(seed, _CHOICE, position, ids.shape[1]),
-            u_random=uniform(seed, _RANDOM, position, ids.shape[1]),
             # an evaluation hides all that it scores: k-mers shown unchanged would be "predicted" by copying them
             mask_frac=config.dna_mask.mask_fraction if training else 1.0,
             random_frac=config.dna_mask.random_fraction if training else 0.0,

@@ -8,8 +8,9 @@ from torch import Tensor
 
 from epilm.corpus.manifest import CorpusManifest
 from epilm.models.configuration_ebert import EbertConfig
+from epilm.models.initial import weights_fingerprint
 from epilm.models.modeling_ebert import EbertForPreTraining
-from epilm.models.provenance import Provenance, write_provenance
+from epilm.models.provenance import Provenance, read_provenance, with_initial, write_provenance
 from epilm.models.tokenization_ebert import KmerTokenizer
 from epilm.storage import Location
 
@@ -23,8 +24,13 @@ def save_model(
     step: int,
     seed: int,
     recipe_fingerprint: str,
+    initial_weights: Location | None,
 ) -> None:
-    """Write fp32 weights (``state`` by parameter name) and what is needed to load them into an existing local folder."""
+    """Write fp32 weights (``state`` by parameter name) and what is needed to load them into an existing local folder.
+
+    Args:
+        initial_weights: model folder that training began with; what its weights have seen, these have seen too.
+    """
     model = EbertForPreTraining(config)
     missing = model.load_state_dict(state, strict=False)
     assert not missing.unexpected_keys, missing
@@ -45,4 +51,7 @@ def save_model(
         recipe_fingerprint=recipe_fingerprint,
         **tokens,
     )
+    if initial_weights is not None:
+        seen, weights = read_provenance(initial_weights), weights_fingerprint(initial_weights)
+        provenance = with_initial(provenance, seen, weights)
     write_provenance(Location(str(folder)), provenance)

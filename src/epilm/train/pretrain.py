@@ -31,6 +31,8 @@ def pretrain(
     task = check_pretrain(recipe)
     run = open_run(recipe, stage="pretrain", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
     progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
+    if seen := task.held_out_but_seen():
+        progress(f"warning: {', '.join(seen)} held out, but seen by the initial weights or counted in the table of NPMI")
     with ray_session(recipe.ray):
         checkpoint, last = fit(task, recipe.train, run, fingerprint(recipe.identity()), progress=progress)
         folder = save_weights(task, checkpoint, run.folder / MODEL_FOLDER, fingerprint(recipe.identity()))
