@@ -45,18 +45,21 @@ def span_rate(length: int, k: int, stride: int) -> ExpectedRate:
 def genemask_rate(length: int, k: int, stride: int) -> ExpectedRate:
     """The same for GeneMask, the best k-mer being any of its span with equal probability.
 
-    Of n ~ Binomial(length, p) centres m are widened and mask a token with probability e/length, the others with s/length,
-    so that it escapes with ``(1 - e/length)**m (1 - s/length)**(n - m)``.
+    Of n ~ Binomial(length, p) centres m are widened and mask a token with probability e/length, the others with s/length.
+    Centres are distinct, so that the i-th is drawn from length - i: the token escapes with
+    ``prod(1 - e/(length - i), i < m) * prod(1 - s/(length - i), m <= i < n)``.
     """
     columns = np.stack([_centres_about(length, k, stride), _widened_about(length, k, stride)], 1)
     reach, tokens = _tokens_by(columns)
-    escapes = np.log1p(-np.minimum(reach / length, 1 - 1e-12))
+    left = length - np.arange(length)
+    escapes = np.log1p(-np.minimum(reach / left[:, None, None], 1 - 1e-12)).cumsum(0)
+    unwidened, widened = np.moveaxis(np.concatenate([np.zeros_like(escapes[:1]), escapes]), -1, 0)
 
     def rate(probability: float) -> float:
         mean, spread = length * probability, 8 * math.sqrt(length * probability * (1 - probability)) + 8
         number = np.arange(max(0, math.floor(mean - spread)), min(length, math.ceil(mean + spread)) + 1)
         kept = kept_centres(number)
-        escaped = np.exp(np.outer(number - kept, escapes[:, 0]) + np.outer(kept, escapes[:, 1]))
+        escaped = np.exp(widened[kept] + unwidened[number] - unwidened[kept])
         return float(1 - binom.pmf(number, length, probability) @ escaped @ tokens)
 
     return rate
