@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import report_masking as masking
 import report_runs as runs
 from report_chromium import Chromium, find_chromium
 
@@ -70,6 +71,25 @@ def page(chromium: Chromium, report: str) -> Iterator[Chromium]:
     yield chromium
     assert chromium.faults == []
     assert set(chromium.requests) == {report}
+
+
+@pytest.fixture(scope="module")
+def masking_report(tmp_path_factory: pytest.TempPathFactory) -> str:
+    root = tmp_path_factory.mktemp("masking")
+    out = root / "report.html"
+    build_report(masking.masking_runs(root, num_steps=240), Location(str(out)), title="Toy masking")
+    return out.as_uri()
+
+
+@pytest.fixture
+def masking_page(chromium: Chromium, masking_report: str) -> Iterator[Chromium]:
+    chromium.faults.clear()
+    chromium.requests.clear()
+    chromium.view()
+    chromium.open(masking_report)
+    yield chromium
+    assert chromium.faults == []
+    assert set(chromium.requests) == {masking_report}
 
 
 def chart_place(page: Chromium, metric: str) -> dict[str, float]:
@@ -169,3 +189,116 @@ def test_browser_regression_axis_labels_do_not_collide(page: Chromium) -> None:
             " return boxes.slice(1).filter((box, i) => box.left < boxes[i].right + 2).length; })"
         )
         assert overlaps == [0, 0, 0]
+
+
+LENGTHS = """[...document.querySelectorAll('.sweep')].map((sweep) =>
+  [...sweep.querySelectorAll('.parallel .trial, .trial-curves .trial')].map((group) =>
+    [...group.querySelectorAll('path:not(.bridge)')].reduce((sum, path) => sum + path.getTotalLength(), 0)))"""
+"""Pixels of line of every trial, first in the parallel coordinates, then in the curves."""
+
+
+def test_browser_sweep_is_drawn(masking_page: Chromium) -> None:
+    first, second = masking_page.run(LENGTHS)
+    assert (len(first), len(second)) == (48, 18)
+    assert all(length > 100 for length in first[:24])
+    assert sum(length > 100 for length in first[24:]) >= 15, "stopped at the first evaluation is a dot alone"
+    ends = masking_page.run(
+        "['stopped', 'finished'].map((status) =>"
+        " [...document.querySelectorAll(`[data-sweep='0'] .trial-curves .trial.${status} circle`)]"
+        "  .map((dot) => Number(dot.getAttribute('cx'))))"
+    )
+    assert (len(ends[0]), len(ends[1])) == (20, 2)
+    assert max(ends[0]) < min(ends[1])
+
+
+def test_browser_sweep_gap_and_order(masking_page: Chromium) -> None:
+    drawn = masking_page.run(
+        "[...document.querySelector('.parallel').querySelectorAll('.trial')].map((g) => [g.dataset.trial,"
+        " g.querySelectorAll('circle').length, g.classList.contains('best')])"
+    )
+    assert drawn[-1] == ["t011", 7, True], "the best lies above the others"
+    # without the two settings of a policy that it did not draw; a failed one has no metric either
+    assert {count for id_, count, _ in drawn if id_ not in ("t003", "t006")} == {5, 7}
+    assert next(count for id_, count, _ in drawn if id_ == "t003") == 4
+
+
+def test_browser_sweep_hover_names_the_trial(masking_page: Chromium) -> None:
+    best = "document.querySelector('.parallel .trial.best circle:last-of-type')"
+    masking_page.run(f"{best}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    masking_page.settle()
+    x, y = masking_page.run(f"(({{x, y}}) => [x + 2, y + 2])({best}.getBoundingClientRect())")
+    masking_page.move(x, y)
+    text = masking_page.run("document.getElementById('tip').hidden ? '' : document.getElementById('tip').innerText")
+    assert text.startswith("Trial t011, finished, the best")
+    assert "policy\tcm-gems" in text
+    assert "Base loss on held-out contigs\t1.3053" in text
+    lit = masking_page.run("[...document.querySelectorAll('.hot')].map((node) => node.dataset.trial)")
+    assert lit == ["t011"] * 3, "the line, the curve and the row"
+    masking_page.move(5, 5)
+    assert masking_page.run("document.querySelectorAll('.hot').length") == 0
+    assert masking_page.run("document.getElementById('tip').hidden")
+
+
+def test_browser_sweep_table_sorts(masking_page: Chromium) -> None:
+    rate = "[...document.querySelectorAll('table.trials tbody')[0].rows].map((row) => row.cells[3].textContent)"
+    button = "table.trials th:nth-child(4) button"
+    masking_page.click(button)
+    up = [float(text) for text in masking_page.run(rate)]
+    assert up == sorted(up)
+    masking_page.click(button)
+    assert [float(text) for text in masking_page.run(rate)] == up[::-1]
+    masking_page.click("table.trials th:nth-child(6) button")
+    threshold = masking_page.run(rate.replace("cells[3]", "cells[5]"))
+    drawn = [float(text) for text in threshold if text != "–"]
+    assert drawn == sorted(drawn)
+    assert set(threshold[len(drawn) :]) == {"–"}, "what was not drawn is last"
+
+
+def test_browser_sweep_colours_follow_the_scheme(masking_page: Chromium) -> None:
+    stroke = "getComputedStyle(document.querySelector('.parallel .trial.best path:not(.bridge)')).stroke"
+    light = masking_page.run(stroke)
+    masking_page.view(scheme="dark")
+    assert masking_page.run(stroke) != light
+
+
+TALLEST = f"""((canvas) => {{
+  const pixels = {PIXELS}(canvas), counts = new Array(canvas.width).fill(0);
+  for (let i = 0; i < pixels.length; i += 4) {{
+    const rgb = [pixels[i], pixels[i + 1], pixels[i + 2]];
+    if (pixels[i + 3] > 200 && Math.max(...rgb) - Math.min(...rgb) > 60) counts[(i / 4) % canvas.width]++;
+  }}
+  const most = Math.max(...counts);
+  return [most / canvas.height, counts.indexOf(most) / canvas.width];
+}})(document.querySelector('[data-metric=base_accuracy] canvas'))"""
+"""[its share of the height, its place] of the column of a chart with the most saturated pixels."""
+
+
+def test_browser_switch_is_marked(masking_page: Chromium) -> None:
+    height, place = masking_page.run(TALLEST)
+    assert height > 0.35, "a dashed line from top to bottom"
+    assert 0.45 < place < 0.65, "at step 120 of 240"
+    masking_page.run("document.querySelectorAll('.stage-curves .chip')[1].click()")  # the run with the curriculum
+    masking_page.settle()
+    assert masking_page.run(TALLEST)[0] < 0.25
+    label = masking_page.run("document.querySelector('[data-metric=base_loss] .plot').getAttribute('aria-label')")
+    assert "gems: Global PMI from step 120." in label
+
+
+@pytest.mark.parametrize("width", [390, 820, 1280])
+def test_browser_masking_fits_the_width(masking_page: Chromium, width: int) -> None:
+    masking_page.view(width=width, height=800)
+    assert masking_page.run("document.documentElement.scrollWidth") <= width
+    overlaps = masking_page.run(
+        "[...document.querySelectorAll('.arms .axis .track')].map((axis) => {"
+        " const boxes = [...axis.querySelectorAll('b')].map((b) => b.getBoundingClientRect());"
+        " return boxes.slice(1).filter((box, i) => box.left < boxes[i].right + 2).length; })"
+    )
+    assert len(overlaps) == 16
+    assert set(overlaps) == {0}
+    heads = masking_page.run(
+        "[...document.querySelectorAll('.parallel svg')].map((svg) => {"
+        " const boxes = [...svg.querySelectorAll('text.head')].map((t) => t.getBoundingClientRect());"
+        " return boxes.filter((a, i) => boxes.some((b, j) => j > i && a.left < b.right && b.left < a.right"
+        "   && a.top < b.bottom && b.top < a.bottom)).length; })"
+    )
+    assert heads == [0, 0]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import report_masking as masking
 import report_runs as runs
 
 from epilm.errors import StorageError
@@ -46,7 +47,7 @@ class Page(HTMLParser):
     def table(self, caption: str) -> list[list[str]]:
         """Cells of the table with this caption, row by row."""
         part = self.source.split(f"<caption>{caption}</caption>", 1)[1].split("</table>", 1)[0]
-        rows = re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)
+        rows = re.findall(r"<tr[^>]*>(.*?)</tr>", part, re.DOTALL)
         strip = lambda cell: html.unescape(re.sub(r"<[^>]+>", "", cell)).strip()
         return [[strip(cell) for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
 
@@ -234,3 +235,74 @@ def test_page_stays_small_on_a_long_run(tmp_path: Path) -> None:
     assert len(frame["x"]) <= 600
     assert (frame["x"][0], frame["x"][-1]) == (1, 6000)
     assert len(shown.source) < 2_000_000
+
+
+@pytest.fixture(scope="module")
+def masking_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
+    root = tmp_path_factory.mktemp("masking")
+    return write_page([Path(location.path) for location in masking.masking_runs(root, num_steps=120)])
+
+
+def test_page_sweep_with_its_trials_and_confirmation(masking_page: Page) -> None:
+    heads, best, *rows = masking_page.table("Trials")
+    assert heads == [
+        *("Trial", "Status", "policy", "rate", "window_steps", "threshold", "k", "lr"),
+        *("Base loss", "Tokens", "Time", "Error"),
+    ]
+    assert best[:3] == ["t011 best", "finished", "cm-gems"]
+    assert len(rows) == 23
+    assert next(row for row in rows if row[0] == "t003")[-1] == "DeviceError: out of memory; halve train.micro_batch."
+    for text in (
+        "Trials 24 (2 finished, 20 stopped early, 2 failed)",
+        "Spent 180 M tokens, 37.5 % of the 480 M without early stops",
+        "PED-ANOVA over 22 trials",
+        "Confirmation on fresh seeds",
+    ):
+        assert text in masking_page.text
+    assert len(masking_page.data["sweeps"]) == 2
+
+
+def test_page_sweep_that_was_killed(masking_page: Page) -> None:
+    part = masking_page.source.split("<h3>killed</h3>", 1)[1].split("</section>", 1)[0]
+    assert "This sweep has no result yet" in part
+    assert part.count("<tr data-trial=") == 9
+    assert "Importance of the settings" not in part
+
+
+def test_page_comparison_says_how_many_seeds(masking_page: Page) -> None:
+    part = masking_page.source.split('id="comparison"', 1)[1].split("</section>", 1)[0]
+    assert "3 seeds an arm (1, 2, 3)." in part
+    assert part.count("<figcaption>") == 8
+    assert part.count("<u style=") == 4 * 5 * 3, "every seed of every arm is a dot of every metric"
+    assert "uniform <small>baseline</small>" in part
+    assert "[−0.0149, −0.0125]" in part
+
+
+def test_page_npmi_and_the_switch_of_a_curriculum(masking_page: Page) -> None:
+    assert "Contigs counted 16: chr1, chr2" in masking_page.text
+    assert masking_page.table("Words by length")[6][:3] == ["6", "4,096", "4,096"]
+    assert "AAAAAA" in masking_page.text
+    assert "gems : Global PMI from step 60" in masking_page.text
+    assert "a model that knows nothing has log 4 = 1.386" in masking_page.text
+    titles = re.findall(r"<caption>(.*?)</caption>", masking_page.source)
+    assert titles[:2] == ["Held-out contigs", "Test contigs"]
+
+
+def test_page_comparison_that_is_not_whole(tmp_path: Path) -> None:
+    shown = write_page([masking.killed_compare_run(tmp_path / "policies")])
+    assert "arms has begun 3 runs (1 finished, 1 failed, 1 unfinished)" in shown.text
+    assert "span/seed-0 failed: CorpusError: a shard is gone." in shown.text
+    assert 'id="comparison"' not in shown.source
+
+
+def test_page_sweep_that_has_only_begun(tmp_path: Path) -> None:
+    shown = write_page([masking.killed_tune_run(tmp_path / "sweep", num_trials=1)])
+    assert [row[:2] for row in shown.table("Trials")[1:]] == [["t000", "unfinished"]]
+    bare = write_page([runs.write_run(tmp_path / "bare", "tune", masking.tune_recipe("bare"))])
+    assert 'id="sweeps"' not in bare.source
+    assert "bare tune unfinished" in bare.text
+
+
+def test_page_result_without_trials_is_shown_key_by_key(tmp_path: Path) -> None:
+    shown = write_page([runs.write_run(tmp_path / "odd", "tune", {"name": "odd"}, {"stage": "tune", "answer": 42})])
+    assert "answer 42" in shown.text

@@ -65,12 +65,24 @@ def final_metrics(record: RunRecord) -> dict[str, dict[str, Any]]:
     """Set -> metrics at the end: from ``result.json``, or the last evaluation written by a run that is not finished."""
     final = record.result.get("final")
     if isinstance(final, dict):
-        return {str(name): values for name, values in final.items() if isinstance(values, dict)}
+        return _by_set(final)
     last: dict[str, dict[str, Any]] = {}
     for entry in record.metrics:
         if entry.get("set"):
             last[str(entry["set"])] = entry
     return last
+
+
+def _by_set(final: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """``{set: {metric: value}}``; a trial of a sweep writes ``{"set/metric": value}``."""
+    sets: dict[str, dict[str, Any]] = {}
+    for key, value in final.items():
+        name, _, metric = str(key).rpartition("/")
+        if isinstance(value, dict):
+            sets.setdefault(str(key), {}).update(value)
+        elif name:
+            sets.setdefault(name, {})[metric] = value
+    return sets
 
 
 def final_tables(records: Sequence[RunRecord]) -> list[FinalTable]:

@@ -224,6 +224,8 @@ def _facts(
     if best is not None:
         facts.append(("Best", f"{best.id}: {title[0].lower()}{title[1:]} {figure(best.value, entry.style)}"))
     facts.append(("Chosen by", f"{goal} {title[0].lower()}{title[1:]}, of trials with their whole budget"))
+    if best is not None and _mapping(result.get("best")).get("recipe"):
+        facts.append(("Recipe of the best", str(result["best"]["recipe"])))
     if settings.get("budget_tokens") is not None:
         times = f", {settings['evaluations']} evaluations" if settings.get("evaluations") is not None else ""
         facts.append(("Budget of a trial", f"{show(settings['budget_tokens'], 'si')} tokens{times}"))

@@ -191,7 +191,7 @@ class Chart {
     ctx.textAlign = "left";
     ctx.lineWidth = 1.4 * ratio;
     for (const mark of marks) {
-      const x = Math.round(u.valToPos(mark.step, "x", true));
+      const x = Math.floor(u.valToPos(mark.step, "x", true)) + 0.5; // a whole pixel, not two halves
       ctx.strokeStyle = ctx.fillStyle = rgba(seriesColour(mark.run, 0, false));
       ctx.setLineDash([5 * ratio, 4 * ratio]);
       ctx.beginPath(); ctx.moveTo(x, bbox.top); ctx.lineTo(x, bbox.top + bbox.height); ctx.stroke();
