@@ -14,7 +14,7 @@ def test_draws_at_places_are_those_of_the_whole():
     position = torch.tensor([0, 5, 2**40, -3])
     whole = uniform(9, 12, position, 70)
     row, column = torch.tensor([3, 0, 2, 2]), torch.tensor([69, 0, 7, 8])
-    assert torch.equal(uniform_at(9, 12, position[row], column), whole[row, column])
+    assert torch.equal(uniform_at(9, 12, position, row, column), whole[row, column])
 
 
 @pytest.mark.parametrize(("mask_frac", "random_frac"), [(0.8, 0.1), (0.0, 1.0), (1.0, 0.0), (0.0, 0.0), (0.3, 0.3)])

@@ -10,6 +10,7 @@ Shapes: B = sequences, P = k-mers at every base, C = all centres of the batch.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import torch
 from torch import Tensor
@@ -42,9 +43,9 @@ def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int,
     row = flat // num_kmers
     best, best_rank = _best_in_span(flat - row * num_kmers, row, rank, k)
     # 17 bits of rank, 24 of tie: room for 2**22 rows
-    key = ((row << 17 | best_rank) << 24) | (tie.reshape(-1)[flat].to(torch.int64) + 2**31) >> 8
+    key = ((row << 17 | best_rank) << 24) | (tie.reshape(-1).index_select(0, flat).to(torch.int64) + 2**31) >> 8
     order = torch.argsort(key, stable=True)
-    number = torch.bincount(row, minlength=len(centres))
+    number = centres.sum(1)
     place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
     chosen = order[place < kept_centres(number)[row]]  # ordered by row first, so that `row` is as it was
     widened = torch.zeros_like(centres)
@@ -57,11 +58,13 @@ def _best_in_span(centre: Tensor, row: Tensor, rank: Tensor, k: int) -> tuple[Te
     num_kmers = rank.shape[1]
     offsets = torch.tensor(preferred_offsets(k), device=rank.device)
     at = centre + offsets[:, None]
-    there = rank.reshape(-1)[row * num_kmers + at.clamp(0, num_kmers - 1)].to(torch.int64)
+    flat = row * num_kmers + at.clamp(0, num_kmers - 1)
+    there = rank.reshape(-1).index_select(0, flat.view(-1)).view(at.shape)
     there.masked_fill_((at < 0) | (at >= num_kmers), NO_RANK)
-    # the preference as the lowest digit: the minimum is unique, whatever the device does with ties
-    key = (there * k + torch.arange(k, device=rank.device)[:, None]).amin(0)
-    return centre + offsets[key % k], key // k
+    # the preference (k is at most 8) as the lowest bits: the minimum is unique, whatever the device does with ties
+    keys = (there << 3) | torch.arange(k, dtype=torch.int32, device=rank.device)[:, None]
+    key = reduce(torch.minimum, keys.unbind(0)).to(torch.int64)
+    return centre + offsets[key & 7], key >> 3
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,17 @@ def uniform(seed: int, stream: int, sample: Tensor, num: int) -> Tensor:
     return _shift(hash_bits(seed, stream, sample, num), 40).to(torch.float32).mul_(2.0**-24)
 
 
-def uniform_at(seed: int, stream: int, sample: Tensor, index: Tensor) -> Tensor:
-    """``uniform(seed, stream, ...)[sample, index]`` at single places, to the last bit: float32 ``[N]``, from int64 ``[N]``."""
+def uniform_at(seed: int, stream: int, sample: Tensor, row: Tensor, index: Tensor) -> Tensor:
+    """``uniform(seed, stream, sample, num)[row, index]`` without the rest, to the last bit: float32 ``[N]``.
+
+    Args:
+        sample: int64 ``[B]`` sample positions.
+        row, index: int64 ``[N]``.
+    """
     state = _signed(int(hashing.hash_u64(seed, stream)))
     per_sample = _mix((sample.to(torch.int64) * _GOLDEN) ^ state)
-    return _shift(_mix(per_sample ^ (index * _GOLDEN)), 40).to(torch.float32).mul_(2.0**-24)
+    bits = _mix(per_sample.index_select(0, row).bitwise_xor_(index * _GOLDEN))
+    return _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
 
 
 def uniform_numpy(seed: int, stream: int, sample: np.ndarray, num: int) -> np.ndarray:

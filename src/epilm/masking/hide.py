@@ -35,12 +35,12 @@ def hide(
     length = ids.shape[1]
     flat = mask.reshape(-1).nonzero()[:, 0]
     row = flat // length
-    column, sample = flat - row * length, position.index_select(0, row)
+    column = flat - row * length
     hidden = ids.reshape(-1).index_select(0, flat)
 
     num_kmers = vocab_size - NUM_SPECIAL
-    choice = uniform_at(seed, choice_stream, sample, column)
-    drawn = uniform_at(seed, random_stream, sample, column)
+    choice = uniform_at(seed, choice_stream, position, row, column)
+    drawn = uniform_at(seed, random_stream, position, row, column)
     shown = (drawn * num_kmers).to(torch.int64).clamp_(max=num_kmers - 1).add_(NUM_SPECIAL)
     shown.masked_fill_(choice < mask_frac, MASK)
     shown = torch.where(choice >= mask_frac + random_frac, hidden, shown)
