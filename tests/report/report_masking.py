@@ -27,6 +27,11 @@ SPACE: dict[str, dict[str, Any]] = {
         "log": True,
         "when": {"task.dna_mask.policy": ["cm-gems"]},
     },
+    "task.dna_mask.genemask.centre_probability": {
+        "low": 0.01,
+        "high": 0.03,
+        "when": {"task.dna_mask.policy": ["genemask"]},
+    },
     "task.tokens.k": {"values": [3, 4, 6]},
     "train.optimizer.lr": {"low": 1e-5, "high": 3e-3, "log": True},
 }
@@ -45,6 +50,8 @@ def _drawn(rng: np.random.Generator) -> dict[str, Any]:
     if policy == "cm-gems":
         drawn["task.dna_mask.cm_gems.window_steps"] = int(rng.integers(50, 500))
         drawn["task.dna_mask.cm_gems.threshold"] = float(10 ** rng.uniform(-2, 1))
+    if policy == "genemask":
+        drawn["task.dna_mask.genemask.centre_probability"] = 0.0176
     drawn["task.tokens.k"] = int(rng.choice([3, 4, 6]))
     drawn["train.optimizer.lr"] = float(10 ** rng.uniform(-5, -2.5))
     return drawn

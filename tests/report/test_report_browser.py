@@ -213,13 +213,15 @@ def test_browser_sweep_is_drawn(masking_page: Chromium) -> None:
 
 def test_browser_sweep_gap_and_order(masking_page: Chromium) -> None:
     drawn = masking_page.run(
-        "[...document.querySelector('.parallel').querySelectorAll('.trial')].map((g) => [g.dataset.trial,"
-        " g.querySelectorAll('circle').length, g.classList.contains('best')])"
+        "Object.fromEntries([...document.querySelector('.parallel').querySelectorAll('.trial')].map((g) => [g.dataset.trial,"
+        " [g.querySelectorAll('circle').length,"
+        "  (g.querySelector('path:not(.bridge)').getAttribute('d').match(/M/g) || []).length]]))"
     )
-    assert drawn[-1] == ["t011", 7, True], "the best lies above the others"
-    # without the two settings of a policy that it did not draw; a failed one has no metric either
-    assert {count for id_, count, _ in drawn if id_ not in ("t003", "t006")} == {5, 7}
-    assert next(count for id_, count, _ in drawn if id_ == "t003") == 4
+    assert list(drawn)[-1] == "t011", "the best lies above the others"
+    assert drawn["t011"] == [7, 2], "two settings, a gap where another policy has one, and the rest"
+    assert drawn["t018"] == [6, 1]
+    assert drawn["t000"] == [5, 1]
+    assert drawn["t003"] == [4, 1], "failed before it had a metric"
 
 
 def test_browser_sweep_hover_names_the_trial(masking_page: Chromium) -> None:

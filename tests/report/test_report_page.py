@@ -246,7 +246,7 @@ def masking_page(tmp_path_factory: pytest.TempPathFactory) -> Page:
 def test_page_sweep_with_its_trials_and_confirmation(masking_page: Page) -> None:
     heads, best, *rows = masking_page.table("Trials")
     assert heads == [
-        *("Trial", "Status", "policy", "rate", "window_steps", "threshold", "k", "lr"),
+        *("Trial", "Status", "policy", "rate", "window_steps", "threshold", "centre_probability", "k", "lr"),
         *("Base loss", "Tokens", "Time", "Error"),
     ]
     assert best[:3] == ["t011 best", "finished", "cm-gems"]
