@@ -183,7 +183,8 @@ class Chart {
   drawMarks(u) {
     // a dashed line a mark, its word beside it; words that would touch go below each other
     const { ctx, bbox } = u, ratio = devicePixelRatio, { min, max } = u.scales.x;
-    const marks = this.stage.marks.filter((m) => !this.stage.filter.hiddenRuns.has(m.run) && m.step >= min && m.step <= max);
+    const runs = new Set(this.shown().filter((s) => s.visible && !s.baseline).map((s) => s.run));
+    const marks = this.stage.marks.filter((m) => runs.has(m.run) && m.step >= min && m.step <= max);
     const taken = [];
     ctx.save();
     ctx.font = `${11 * ratio}px system-ui, sans-serif`;
