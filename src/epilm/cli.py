@@ -60,6 +60,22 @@ def _pretrain() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     return PretrainRecipe, pretrain, check_pretrain
 
 
+def _tune() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
+    from epilm.tune.check import check_tune
+    from epilm.tune.recipe import TuneRecipe
+    from epilm.tune.sweep import run_tune
+
+    return TuneRecipe, run_tune, check_tune
+
+
+def _eval_masking() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
+    from epilm.tune.check import check_compare
+    from epilm.tune.compare import run_compare
+    from epilm.tune.recipe import CompareRecipe
+
+    return CompareRecipe, run_compare, check_compare
+
+
 def _embed() -> tuple[type, Callable[..., Any], Callable[[Any], Any]]:
     from epilm.predict.embed import run_embed
     from epilm.predict.plan import check_embed
@@ -102,6 +118,19 @@ STAGES: dict[str, Stage] = {
         "train.num_workers. task.dna_mask.policy chooses what is masked: uniform, span, genemask, global, cm-step, cm-gems, or "
         "a class of your own.",
         _pretrain,
+    ),
+    "tune": Stage(
+        "search masking policies and hyper-parameters with Ray Tune",
+        "Optuna draws settings of a pretrain recipe, ASHA stops the hopeless; all trials see equally many tokens and are compared on "
+        "the same hidden bases of validation contigs. Writes the best as a recipe that `epilm pretrain` runs, and confirms it "
+        "from fresh seeds on test contigs. A killed sweep goes on with --resume.",
+        _tune,
+    ),
+    "eval-masking": Stage(
+        "pre-train every masking policy from the same seeds and compare",
+        "Arms of settings over one pretrain recipe, at one budget and from the same seeds; mean, spread and margins to a baseline "
+        "paired by seed, the test contigs scored once. Goes on with --resume.",
+        _eval_masking,
     ),
     "embed": Stage(
         "embed intervals with a pre-trained model",
