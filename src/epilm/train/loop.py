@@ -228,7 +228,7 @@ class _Worker:
             dist.broadcast_object_list(state, src=0)
         self.state = state[0]
         was, now = self.task.moment_metrics(before), self.task.moment_metrics(self._moment)
-        if self.records and was != now:
+        if self.records and was != now and self.step < self.config.steps:  # no step follows the last
             self._write({"kind": "event", "step": self.step, **now, "time": time.time()})
 
     def _write(self, record: dict[str, Any]) -> None:
