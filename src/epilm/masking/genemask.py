@@ -18,6 +18,7 @@ from torch import Tensor
 from epilm.masking.bases import bases_of_centres, bases_of_kmers, span_offsets, tokens_of_bases
 from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
 from epilm.masking.draws import CENTRES, words
+from epilm.masking.fast import places
 from epilm.masking.ranks import NO_RANK, KmerRanks
 from epilm.masking.rates import genemask_thresholds, kept_centres
 
@@ -39,7 +40,7 @@ def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int,
         bool ``[B, L]``; where tokens overlap a hidden base, also those that hold an N or padding.
     """
     num_kmers = centres.shape[1]
-    flat = centres.reshape(-1).nonzero()[:, 0]
+    flat = places(centres)
     row = flat // num_kmers
     best, best_rank = _best_in_span(flat - row * num_kmers, row, rank, k)
     # 17 bits of rank, 24 of tie: room for 2**22 rows
@@ -47,7 +48,9 @@ def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int,
     order = torch.argsort(key, stable=True)
     number = centres.sum(1)
     place = torch.arange(len(row), device=row.device) - (number.cumsum(0) - number)[row]
-    chosen = order[place < kept_centres(number)[row]]  # ordered by row first, so that `row` is as it was
+    chosen = order.index_select(
+        0, places(place < kept_centres(number)[row])
+    )  # ordered by row first, so that `row` is as it was
     widened = torch.zeros_like(centres)
     widened.view(-1)[row[chosen] * num_kmers + best[chosen]] = True
     return tokens_of_bases(bases_of_kmers(widened, k).logical_or_(bases_of_centres(centres, k)), k=k, stride=stride)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from epilm.masking.fast import places
 from epilm.masking.hashing import uniform_at
 from epilm.tokens.vocab import IGNORE, MASK, NUM_SPECIAL
 
@@ -33,7 +34,7 @@ def hide(
         ``(input_ids, labels)``, int64 ``[B, L]``; labels are -100 where nothing is predicted.
     """
     length = ids.shape[1]
-    flat = mask.reshape(-1).nonzero()[:, 0]
+    flat = places(mask)
     row = flat // length
     column = flat - row * length
     hidden = ids.reshape(-1).index_select(0, flat)
