@@ -1,0 +1,1 @@
+"""Search over settings of pre-training, and comparison of arms over seeds, both at equal tokens."""

@@ -1,0 +1,109 @@
+"""What is refused before any trial starts: data, metric, budget, machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import ray
+
+from epilm.config import fingerprint
+from epilm.errors import RecipeError
+from epilm.session import RayConfig
+from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
+from epilm.train.pretrain import check_resources
+from epilm.train.recipe import PretrainRecipe, TrainConfig
+from epilm.tune.overrides import as_mapping, lay_over, parse_pretrain
+from epilm.tune.plan import ComparePlan, Maker, SweepPlan, Trial, make_maker
+from epilm.tune.recipe import CompareRecipe, TuneRecipe
+from epilm.tune.space import samples
+
+ARMS = "arms"
+_RANDOM_BUDGETS = 64
+
+
+def check_tune(recipe: TuneRecipe) -> SweepPlan:
+    """Refuse bad input before anything starts; return the plan.
+
+    Raises:
+        EpilmError: a corpus, table, metric, budget or machine that cannot do it.
+    """
+    maker = make_maker(recipe)
+    task = MaskedEpigenomeTask(recipe.base.task, recipe.seed)
+    task.check()
+    sets = task.eval_sets(final=False)
+    set_name = recipe.metric.partition("/")[0]
+    if set_name not in sets:
+        raise RecipeError(
+            f"metric={recipe.metric!r}: the corpus has no evaluation set {set_name!r}; it has {', '.join(sets) or 'none'}."
+        )
+    _check_points(recipe, maker)
+    if recipe.confirm:
+        baseline = lay_over(as_mapping(recipe.base), recipe.confirm.baseline)
+        _check_tasks([parse_pretrain(baseline, source="confirm.baseline")])
+    check_concurrency(recipe.base.train, recipe.max_concurrent, recipe.ray)
+    return SweepPlan(maker, recipe.metric, recipe.seed)
+
+
+def _check_points(recipe: TuneRecipe, maker: Maker) -> None:
+    """Every value of the space with its data and within the budget."""
+    mapping, recipes = as_mapping(recipe.base), []
+    for drawn in samples(recipe.space, num_random=_RANDOM_BUDGETS, seed=recipe.seed):
+        trial = parse_pretrain(lay_over(mapping, drawn), source=f"space, at {drawn}")
+        maker.budget.settings(trial.train, trial.task.tokens)
+        recipes.append(trial)
+    _check_tasks(recipes[: len(recipes) - _RANDOM_BUDGETS])
+
+
+def _check_tasks(recipes: Iterable[PretrainRecipe]) -> None:
+    for task in {fingerprint(r.task): r.task for r in recipes}.values():
+        MaskedEpigenomeTask(task, 0).check()
+
+
+def check_compare(recipe: CompareRecipe) -> ComparePlan:
+    """Refuse bad input before anything starts; return the plan.
+
+    Raises:
+        EpilmError: a corpus, table, budget or machine that cannot do it, or arms that would not see the same tokens.
+    """
+    maker = make_maker(recipe)
+    plan = ComparePlan(maker, "held_out_contigs/base_loss", ARMS, recipe.arms, recipe.seeds, {})
+    trials = [plan.trial({"run": run}) for run in plan.runs[: len(recipe.arms)]]
+    _check_equal(trials, recipe.budget_tokens)
+    _check_tasks(t.recipe for t in trials)
+    sets = MaskedEpigenomeTask(trials[0].recipe.task, 0).eval_sets(final=False)
+    if "held_out_contigs" not in sets:
+        raise RecipeError(
+            f"the corpus {recipe.base.task.corpus} has no held-out contigs besides the test's, on which the arms are followed. "
+            "Hold out another contig (corpus: held_out_contigs), or name fewer in base.task.evaluation.test_contigs."
+        )
+    check_concurrency(recipe.base.train, recipe.max_concurrent, recipe.ray)
+    return plan
+
+
+def _check_equal(trials: list[Trial], budget_tokens: int | None) -> None:
+    tokens = {t.id.rpartition("/")[0]: t.tokens for t in trials}
+    if budget_tokens is None and len(set(tokens.values())) > 1:
+        raise RecipeError(
+            f"without budget_tokens every arm runs the base's steps, and they would not see the same tokens: {tokens}. "
+            "Give budget_tokens."
+        )
+
+
+def check_concurrency(train: TrainConfig, max_concurrent: int, ray_config: RayConfig) -> None:
+    """A local Ray cannot grow: trials whose workers do not fit beside each other would wait for ever.
+
+    Raises:
+        RecipeError: with how many trials fit.
+    """
+    check_resources(train, ray_config)
+    if ray_config.address != "local" or ray.is_initialized():
+        return
+    have = ray_config.num_cpus or 2 * (os.cpu_count() or 1)
+    need = train.allowed_workers[0] * train.cpus_per_worker + 1
+    if max_concurrent * need > have:
+        raise RecipeError(
+            f"max_concurrent={max_concurrent}: each trial needs {need:g} CPUs (its workers and one for its data); the local "
+            f"Ray has {have}, enough for {int(have // need)}. Use max_concurrent={max(1, int(have // need))}, fewer workers "
+            f"(base.train.num_workers), or ray.num_cpus={int(-(-max_concurrent * need // 1))}."
+        )

@@ -1,0 +1,124 @@
+"""Run trials with Ray Tune: fresh, or from where a killed driver left them."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from ray import tune
+from ray.tune import ResumeConfig
+
+from epilm.errors import EpilmError
+from epilm.storage import Location
+from epilm.tune.log import TrialLog
+from epilm.tune.plan import Plan
+from epilm.tune.trainable import VALUE, run_trial
+
+_OWN_PROCESS: dict[str, float] = {"CPU": 0, "memory": 1 << 20}
+"""What a trial's own process reserves: it only waits for its workers. Tune wants something, and a thousandth of a CPU would
+keep a whole one from the data tasks."""
+
+
+def run_experiment(
+    plan: Plan,
+    log: TrialLog,
+    *,
+    name: str,
+    mode: str,
+    max_concurrent: int,
+    config: dict[str, Any] | None = None,
+    search: Any = None,
+    scheduler: Any = None,
+    trials: int = 1,
+    fail_fast: bool = False,
+) -> None:
+    """Run every trial to its end. With state of a former attempt in ``<run>/<name>``: those that ended are kept, failed and
+    unfinished ones go on from their checkpoints.
+
+    ``tune.run`` with a ``ResumeConfig`` is what ``Tuner.restore`` calls, and takes the callbacks and the scheduler of this
+    process, where ``Tuner.restore`` unpickles those of the killed one. ``resume_errored`` and not ``restart_errored``: that
+    gives a trial a new id, which OptunaSearch does not know.
+
+    Args:
+        config: Tune's space of a grid; ``search`` where trials are drawn.
+
+    Raises:
+        EpilmError: a trial failed, with ``fail_fast``.
+        KeyboardInterrupt: Ctrl-C; Tune's state is kept.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")  # the log is ours
+    os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")  # the new one prints whatever the verbosity
+    state = plan.folder / name
+    resume = None
+    if has_state(state):
+        kind: Any = ResumeConfig.ResumeType
+        resume = ResumeConfig(finished=kind.SKIP, unfinished=kind.RESUME, errored=kind.RESUME)
+    else:
+        state.delete()  # killed before Tune kept anything: trainings are in the trials' own folders
+    trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), _OWN_PROCESS)
+    with _quiet(), _own_signals():
+        tune.run(
+            trainable,
+            name=name,
+            storage_path=str(plan.folder),
+            config=config,
+            num_samples=trials,
+            metric=VALUE,
+            mode=mode,
+            search_alg=search,
+            scheduler=scheduler,
+            resume_config=resume,
+            callbacks=[log],
+            max_concurrent_trials=max_concurrent,
+            fail_fast=fail_fast,
+            raise_on_failed_trial=False,
+            trial_dirname_creator=_directory,
+            verbose=0,
+        )
+    if fail_fast and log.failures:
+        id_, error = next(iter(log.failures.items()))
+        raise EpilmError(f"trial {id_} failed: {error} The others are kept; --resume tries it again.")
+    if log.num_left:
+        raise KeyboardInterrupt
+
+
+def has_state(folder: Location) -> bool:
+    """Whether Tune kept the state of an experiment in a folder."""
+    return any(child.startswith("experiment_state-") and child.endswith(".json") for child in folder.children())
+
+
+def _directory(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+@contextlib.contextmanager
+def _own_signals() -> Iterator[None]:
+    """Tune ends in order at Ctrl-C, but leaves its handlers behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Errors of trials are told by the log, without Ray's tracebacks."""
+    loggers = [logging.getLogger(name) for name in ("ray.tune", "ray.train")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

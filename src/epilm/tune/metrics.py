@@ -1,0 +1,50 @@
+"""Which figures may be compared between trials that differ in tokens, masking or what is hidden. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from epilm.errors import RecipeError
+
+TEST_SET = "test_contigs"
+COMPARABLE = ("base_loss", "base_accuracy")
+"""Scored on the same hidden bases for every policy, k and stride."""
+BASELINES = ("unigram_base_loss",)
+"""What needs no model: the same for all arms where they are evaluated on the same bases."""
+
+_DECIDES = {
+    "dna": ("task.tokens", "task.dna_mask"),
+    "unigram_dna": ("task.tokens",),
+    "state": ("task.state_mask",),
+    "loss": ("task.tokens", "task.dna_mask", "task.state_mask", "task.alpha", "task.model.kind"),
+}
+"""Beginning of a metric's name -> settings that change what it measures."""
+
+
+def check_metric(metric: str, mode: str, keys: Iterable[str]) -> None:
+    """Refuse a metric on which trials cannot be compared.
+
+    Raises:
+        RecipeError: it has no set, is of the test set, points the wrong way, or is changed by what the space varies.
+    """
+    name = metric.rpartition("/")[2]
+    if metric.count("/") != 1 or not all(metric.split("/")):
+        raise RecipeError(f"metric={metric!r} is not of the form <set>/<figure>, e.g. held_out_contigs/base_loss.")
+    if metric.startswith("test"):
+        raise RecipeError(
+            f"metric={metric!r} is of the test set, on which nothing may be chosen. Use held_out_contigs/base_loss; "
+            "confirm reports the test set once."
+        )
+    if (name.endswith("loss") and mode == "max") or (name.endswith("accuracy") and mode == "min"):
+        raise RecipeError(
+            f"mode={mode!r} would look for the worst {name}; use mode={'min' if mode == 'max' else 'max'!r}."
+        )
+    if name in COMPARABLE:
+        return
+    prefixes = next((p for start, p in _DECIDES.items() if name.startswith(start)), ())
+    changed = [k for k in keys if k.startswith(prefixes)] if prefixes else []
+    if changed:
+        raise RecipeError(
+            f"metric={metric!r} measures another thing in each trial: the space varies {', '.join(changed)}. "
+            f"Use <set>/base_loss or <set>/base_accuracy, which are scored on the same hidden bases."
+        )

@@ -1,0 +1,119 @@
+"""``epilm tune``: search, choice by validation, and the confirmation of the choice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+
+from epilm.errors import EpilmError
+from epilm.runs import OnExisting, Run, open_run
+from epilm.session import ray_session
+from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
+from epilm.tune.check import check_tune
+from epilm.tune.compare import train_arms
+from epilm.tune.experiment import run_experiment
+from epilm.tune.halving import Halving
+from epilm.tune.log import TrialLog, read_events
+from epilm.tune.overrides import as_mapping
+from epilm.tune.plan import ComparePlan, SweepPlan
+from epilm.tune.recipe import TuneRecipe
+from epilm.tune.records import TrialRecord, best_of, collect, spent
+from epilm.tune.search import importance, make_search
+from epilm.tune.table import format_comparison
+
+BEST_FILE = "best.yaml"
+CONFIRM, BEST, BASELINE = "confirm", "best", "baseline"
+
+Progress = Callable[[str], None]
+
+
+def run_tune(
+    recipe: TuneRecipe, *, on_existing: OnExisting = "refuse", progress: Progress = lambda message: None
+) -> dict[str, Any]:
+    """Run ``epilm tune``; return the content of ``result.json``."""
+    plan = check_tune(recipe)
+    task = MaskedEpigenomeTask(recipe.base.task, recipe.seed)
+    run = open_run(recipe, stage="tune", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
+    progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
+    with ray_session(recipe.ray):
+        records = _search(recipe, plan, run, progress)
+        best = best_of(records, recipe.mode)
+        if best is None:
+            raise EpilmError(_none_reached(records))
+        write_best(recipe, plan, best)
+        progress(f"best: {best.id} {recipe.metric} {best.value:.4f}, written to {run.folder / BEST_FILE}")
+        confirmation = _confirm(recipe, plan, run, best, progress) if recipe.confirm else None
+    return run.finish(result_of(recipe, records, best, confirmation))
+
+
+def _search(recipe: TuneRecipe, plan: SweepPlan, run: Run, progress: Progress) -> list[TrialRecord]:
+    run_experiment(
+        plan,
+        TrialLog(plan, run.metrics, progress, group="trial", total=recipe.trials, mode=recipe.mode),
+        name="tune",
+        mode=recipe.mode,
+        max_concurrent=recipe.max_concurrent,
+        search=make_search(recipe.space, mode=recipe.mode, seed=recipe.seed, trials=recipe.trials),
+        scheduler=Halving(plan, recipe.asha, evaluations=recipe.evaluations, mode=recipe.mode),
+        trials=recipe.trials,
+        fail_fast=recipe.fail_fast,
+    )
+    return collect(plan, read_events(run.metrics, "trial"))
+
+
+def _none_reached(records: list[TrialRecord]) -> str:
+    errors = [f"{r.id}: {r.error}" for r in records if r.error]
+    told = f" The first error is of {errors[0]}" if errors else ""
+    return f"no trial reached its full budget ({len(errors)} of {len(records)} failed).{told}"
+
+
+def write_best(recipe: TuneRecipe, plan: SweepPlan, best: TrialRecord) -> None:
+    """The best trial as a recipe that ``epilm pretrain`` runs as it is."""
+    chosen = plan.maker.best(f"{recipe.name}-best", best.parameters, recipe.seed)
+    head = f"# Trial {best.id} of the search {recipe.name}: {recipe.metric} {best.value:.4f}.\n"
+    (plan.folder / BEST_FILE).write_text(
+        f"{head}#   epilm pretrain {plan.folder / BEST_FILE}\n" + yaml.safe_dump(as_mapping(chosen), sort_keys=False)
+    )
+
+
+def _confirm(recipe: TuneRecipe, plan: SweepPlan, run: Run, best: TrialRecord, progress: Progress) -> dict[str, Any]:
+    """Best and baseline from seeds that the search never used; nothing is chosen on it."""
+    confirm = recipe.confirm
+    assert confirm is not None
+    seeds = tuple(range(recipe.seed + 1, recipe.seed + 1 + confirm.seeds))
+    arms = {BEST: best.parameters, BASELINE: dict(confirm.baseline)}
+    comparison = train_arms(
+        ComparePlan(plan.maker, recipe.metric, CONFIRM, arms, seeds, best.parameters),
+        run,
+        BASELINE,
+        recipe.max_concurrent,
+        progress,
+    )
+    for line in format_comparison(comparison).splitlines():
+        progress(line)
+    return comparison
+
+
+def result_of(
+    recipe: TuneRecipe, records: list[TrialRecord], best: TrialRecord, confirmation: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The content of ``result.json``."""
+    shares, note = importance(records, recipe.space, mode=recipe.mode, evaluations=recipe.evaluations)
+    return {
+        "stage": "tune",
+        "name": recipe.name,
+        "seed": recipe.seed,
+        "metric": recipe.metric,
+        "mode": recipe.mode,
+        "space": {key: parameter.describe() for key, parameter in recipe.space.items()},
+        "budget_tokens": recipe.budget_tokens,
+        "evaluations": recipe.evaluations,
+        "trials": [record.as_json() for record in records],
+        "best": {"id": best.id, "parameters": best.parameters, "value": best.value, "recipe": BEST_FILE},
+        "importance": shares,
+        "importance_note": note,
+        "spent": spent(records),
+        "confirm": confirmation,
+    }
