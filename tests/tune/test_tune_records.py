@@ -11,7 +11,7 @@ import pytest
 from epilm.storage import Location
 from epilm.tune.experiment import has_state
 from epilm.tune.halving import Halving
-from epilm.tune.log import TrialLog, read_events
+from epilm.tune.log import TrialLog, read_events, reason
 from epilm.tune.plan import ComparePlan
 from epilm.tune.recipe import AshaConfig
 from epilm.tune.records import Evaluation, attempts, best_of, collect, fate, seconds_of, spent
@@ -113,7 +113,7 @@ def test_how_a_trial_ended(make_sweep):
     assert "evaluation 2 of 4" in str(error)
 
 
-def test_the_log_tells_how_far_a_sweep_came_also_after_a_kill(make_sweep):
+def test_the_log_tells_how_far_a_sweep_came_also_after_a_kill(make_sweep, tmp_path):
     _, plan = make_sweep()
     path = Location(f"{plan.folder}/metrics.jsonl")
     plan.folder.mkdir()
@@ -132,11 +132,9 @@ def test_the_log_tells_how_far_a_sweep_came_also_after_a_kill(make_sweep):
     assert read_events(path, "trial")[1]["tokens"] == 16_000
 
     second = SimpleNamespace(
-        config={"number": 1, LR: 0.1},
-        last_result={},
-        get_pickled_error=lambda: None,
-        get_error=lambda: "a\nValueError: b",
+        config={"number": 1, LR: 0.1}, last_result={}, pickled_error_file=None, error_file=str(tmp_path / "error.txt")
     )
+    (tmp_path / "error.txt").write_text("Traceback (most recent call last):\n  File x\nValueError: b\n")
     log = TrialLog(plan, path, lines.append, group="trial", total=3, mode="min")
     log.on_trial_start(0, [], second)
     log.on_trial_error(0, [], second)
@@ -144,6 +142,23 @@ def test_the_log_tells_how_far_a_sweep_came_also_after_a_kill(make_sweep):
     assert log.failures == {"t001": "ValueError: b"}
     log.on_trial_start(0, [], second)
     assert (log.num_left, log.failures) == (2, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("the table has no 6-mers.\nThere is no checkpoint in x yet.", "the table has no 6-mers."),
+        ("space:\n  task.k: wrong\nThe last checkpoint is kept in x.", "space:\n  task.k: wrong"),
+        (
+            "failed: Traceback (most recent call last):\n  raise ValueError: no\nmy.OwnError: it broke\n\n",
+            "my.OwnError: it broke",
+        ),
+        ("", "no error was recorded"),
+        ("x" * 1000, "x" * 600 + " ..."),
+    ],
+)
+def test_a_failure_is_told_in_its_own_words(text, expected):
+    assert reason(text) == expected
 
 
 def test_early_stop_remembers_what_was_reached_before_a_kill(make_sweep):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from ray import tune
+from ray import cloudpickle, tune
 
 from epilm.errors import user_error
 from epilm.runs import RESULT_FILE, read_metrics
@@ -108,11 +110,24 @@ def read_events(path: Location, group: str) -> list[dict[str, Any]]:
 
 
 def error_text(trial: Any) -> str:
-    """What a trial failed of, in the words of the innermost error that is ours; else its last line."""
-    error = trial.get_pickled_error() or trial.get_error() or "no error was recorded"
-    found = user_error(error) if isinstance(error, BaseException) else None
-    text = str(found) if found is not None else str(error).strip().splitlines()[-1]
-    return text if len(text) <= _MOST_ERROR else f"{text[:_MOST_ERROR]} ..."
+    """What a Tune trial failed of. Tune's own ``get_error`` looks where the files arrive later."""
+    files = [Path(name) if name else None for name in (trial.pickled_error_file, trial.error_file)]
+    if files[0] is not None and files[0].exists():
+        error = cloudpickle.loads(files[0].read_bytes())
+        return reason(str(user_error(error) or error))
+    return reason(files[1].read_text() if files[1] is not None and files[1].exists() else "")
+
+
+def reason(text: str) -> str:
+    """The last exception of a traceback; a message without one, less what it says of checkpoints."""
+    raised = re.findall(r"^[A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Died)\b.*", text, flags=re.MULTILINE)
+    if "Traceback (most recent call last)" in text and raised:
+        text = raised[-1]
+    lines = [
+        line for line in text.strip().splitlines() if not line.startswith(("The last checkpoint", "There is no ch"))
+    ]
+    told = "\n".join(lines) or "no error was recorded"
+    return told if len(told) <= _MOST_ERROR else f"{told[:_MOST_ERROR]} ..."
 
 
 def _short(value: Any) -> str:
