@@ -16,7 +16,7 @@ from epilm.bench.masks import one_thread
 from epilm.bench.measure import Case, Duel, Workbench
 from epilm.bench.streams import write_windows
 from epilm.corpus.manifest import write_manifest
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.tasks.protocol import sample_seed

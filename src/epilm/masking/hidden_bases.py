@@ -2,8 +2,9 @@
 
 A masking policy decides what a model is trained on, so a loss over a policy's own masks says more about the policy than
 about the model: one that hides easy tokens would win. And losses per token cannot be compared between k = 5 and k = 7.
-Here the same isolated bases are hidden whatever the policy, the k and the stride: one in every 45 bp, never two in one
-token, with every token that holds one. Of the model's distribution over k-mers only the four that agree with the visible
+Here the same isolated bases are hidden whatever the policy, the k and the stride (but for those that only some
+tokenisations cannot ask: beside an N, and behind the last token): one in every 45 bp, never two in one token, with every
+token that holds one. Of the model's distribution over k-mers only the four that agree with the visible
 bases of the token are kept: nats per base, 1.386 for a model that knows nothing.
 
 Shapes: B = sequences, L = tokens, H = hidden bases; token ``t`` covers bases ``t * stride`` to ``t * stride + k``.

@@ -18,6 +18,7 @@ from epilm.storage import Location
 from epilm.tasks.recipe import EvalConfig
 
 _CELL = 7
+TEST_SET = "test_contigs"
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def window_eval_sets(
     types. ``held_out_both``: held-out windows, held-out cell types. A model of DNA alone has only the first.
     ``test_contigs`` are kept out of all of these; with ``test`` the set of that name reads them (training cell types).
     """
-    held_out = [c.name for c in manifest.contigs if c.split == "held_out"]
+    held_out = contigs_held_out(manifest)
     validation = tuple(name for name in held_out if name not in test_contigs) if test_contigs else None
 
     def make(split: str, cell_types: tuple[str, ...], contigs: tuple[str, ...] | None) -> WindowEvalSet:
@@ -92,8 +93,14 @@ def window_eval_sets(
         if manifest.num_windows("held_out"):
             sets["held_out_both"] = make("held_out", manifest.held_out_cell_types, validation)
     if test and test_contigs:
-        sets["test_contigs"] = make("held_out", manifest.train_cell_types, tuple(test_contigs))
+        sets[TEST_SET] = make("held_out", manifest.train_cell_types, tuple(test_contigs))
     return sets
+
+
+def contigs_held_out(manifest: CorpusManifest) -> list[str]:
+    """Contigs that have held-out windows: those held out whole, then those of held-out regions."""
+    regions = (region.chrom for region in manifest.held_out_regions)
+    return list(dict.fromkeys([*manifest.held_out_contigs, *regions]))
 
 
 def check_test_contigs(config: EvalConfig, manifest: CorpusManifest) -> None:
@@ -102,7 +109,7 @@ def check_test_contigs(config: EvalConfig, manifest: CorpusManifest) -> None:
     Raises:
         RecipeError: names the contigs that are held out.
     """
-    held_out = [c.name for c in manifest.contigs if c.split == "held_out"]
+    held_out = contigs_held_out(manifest)
     wrong = [name for name in config.test_contigs if name not in held_out]
     if wrong:
         raise RecipeError(

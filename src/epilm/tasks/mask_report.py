@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from epilm.masking.draws import DeviceArray
 from epilm.ngrams.table import KmerScores
 from epilm.tokens.vocab import NUM_SPECIAL
 
@@ -24,18 +24,18 @@ class MaskReport:
     scores: KmerScores | None
 
     @cached_property
-    def _is_top(self) -> np.ndarray:
+    def _is_top(self) -> DeviceArray:
         """bool [5 + 4**k] by token id."""
         assert self.scores is not None
         scored = np.isfinite(self.scores.npmi)
         top = scored & (self.scores.rank <= TOP_SHARE * scored.sum())
-        return np.concatenate([np.zeros(NUM_SPECIAL, dtype=bool), top])
+        return DeviceArray(np.concatenate([np.zeros(NUM_SPECIAL, dtype=bool), top]))
 
     def count(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         """Scalars by name: k-mers of the batch, and how many of the top ones there are and are masked."""
         counts = {"kmers": (ids >= NUM_SPECIAL).sum()}
         if self.scores is not None:
-            top = torch.from_numpy(self._is_top).to(ids.device)[ids]
+            top = self._is_top.on(ids.device)[ids]
             counts |= {"top_kmers": top.sum(), "masked_top": (top & mask).sum()}
         return counts
 

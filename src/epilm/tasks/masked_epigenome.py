@@ -21,18 +21,19 @@ from epilm.config import fingerprint
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.corpus.source import WindowSource, check_shards, fixed_bytes
 from epilm.errors import CorpusError, RecipeError
+from epilm.masking.contract import MaskPolicy, Moment
 from epilm.masking.hidden_bases import base_candidates, score_bases
-from epilm.masking.policy import MaskPolicy, Moment, build_policy
+from epilm.masking.policy import build_policy
 from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.flops import train_flops_per_sequence
 from epilm.models.initial import check_initial_weights, load_initial_weights, weights_fingerprint
 from epilm.models.modeling_ebert import EbertForPreTraining
-from epilm.models.provenance import match_trained, read_provenance
+from epilm.models.provenance import Provenance, match_trained, read_provenance
 from epilm.ngrams.table import KmerScores, read_scores
 from epilm.storage import Location
 from epilm.tasks import lengths
 from epilm.tasks.composition import Composition, measure_composition
-from epilm.tasks.eval_sets import WindowEvalSet, check_test_contigs, window_eval_sets
+from epilm.tasks.eval_sets import TEST_SET, WindowEvalSet, check_test_contigs, contigs_held_out, window_eval_sets
 from epilm.tasks.mask_report import MaskReport, mask_metrics
 from epilm.tasks.masked_inputs import MaskedInputs
 from epilm.tasks.protocol import Prepared, mean_metrics
@@ -80,9 +81,16 @@ class MaskedEpigenomeTask:
     def manifest(self) -> CorpusManifest:
         return read_manifest(self.corpus)
 
-    @property
+    @cached_property
     def initial_weights(self) -> Location | None:
+        """Resolved on the driver, as the corpus: workers have another working directory."""
         return Location(self.config.model.weights) if self.config.model.weights else None
+
+    @cached_property
+    def _initial(self) -> tuple[Provenance, str] | None:
+        """What the initial weights had seen, and their fingerprint; read once, before days of training."""
+        folder = self.initial_weights
+        return (read_provenance(folder), weights_fingerprint(folder)) if folder else None
 
     @cached_property
     def scores(self) -> KmerScores | None:
@@ -128,6 +136,12 @@ class MaskedEpigenomeTask:
                 f"task.model.kind=ebert needs states of a training cell type in {self.corpus}, but {have}. Use kind=dbert."
             )
         check_test_contigs(self.config.evaluation, manifest)
+        for name, found in self._eval_sets.items():
+            if not found.num_samples:
+                raise RecipeError(
+                    f"the evaluation set {name} has no window: its contigs ({', '.join(found.contigs or ())}) gave none to the "
+                    "corpus (too short, N, or the blacklist). Change task.evaluation.test_contigs or what the corpus holds out."
+                )
         if self.config.lengths and self.config.lengths.min_kmers > self._kmers:
             raise RecipeError(
                 f"task.lengths.min_kmers={self.config.lengths.min_kmers}, but a window has {self._kmers} k-mers. Give fewer."
@@ -139,10 +153,10 @@ class MaskedEpigenomeTask:
             check_initial_weights(self.model_config(), self.initial_weights)
 
     def data_fingerprint(self) -> str:
-        corpus, weights = self.manifest.fingerprint(), self.initial_weights
+        corpus = self.manifest.fingerprint()
         further = {
             **({"table": self.scores.fingerprint} if self.scores else {}),
-            **({"weights": weights_fingerprint(weights)} if weights else {}),
+            **({"weights": self._initial[1]} if self._initial else {}),
         }
         return fingerprint({"corpus": corpus, **further}) if further else corpus
 
@@ -155,6 +169,10 @@ class MaskedEpigenomeTask:
         return tuple(manifest.cell_types.index(c) for c in manifest.train_cell_types) if self.uses_states else ()
 
     def eval_sets(self, *, final: bool) -> dict[str, WindowEvalSet]:
+        return {name: found for name, found in self._eval_sets.items() if final or name != TEST_SET}
+
+    @cached_property
+    def _eval_sets(self) -> dict[str, WindowEvalSet]:
         evaluation = self.config.evaluation
         return window_eval_sets(
             self.corpus,
@@ -163,7 +181,7 @@ class MaskedEpigenomeTask:
             max_windows=evaluation.max_windows,
             eval_seed=evaluation.seed,
             test_contigs=evaluation.test_contigs,
-            test=evaluation.test and final,
+            test=evaluation.test,
         )
 
     # -- curriculum ---------------------------------------------------------------------------------------------------
@@ -285,6 +303,7 @@ class MaskedEpigenomeTask:
             "trained_cell_types": list(manifest.train_cell_types) if self.uses_states else [],
             "held_out_contigs": list(manifest.held_out_contigs),
             "held_out_but_seen": self.held_out_but_seen(),
+            "npmi_counted_on": list(self.scores.contigs or ["unknown"]) if self.scores else [],
             "held_out_cell_types": list(manifest.held_out_cell_types),
             "train_windows": manifest.num_windows("train"),
             "samples_per_epoch": manifest.num_windows("train") * max(1, len(self._train_cells)),
@@ -294,18 +313,16 @@ class MaskedEpigenomeTask:
     def held_out_but_seen(self) -> list[str]:
         """Contigs with held-out windows that the initial weights were trained on, or whose k-mers the table of NPMI
         counted: figures on them may not be those of unseen DNA."""
-        whole, seen = self.manifest.held_out_contigs, []
-        if self.initial_weights:
-            trained = read_provenance(self.initial_weights).trained_contigs
-            held_out = [*whole, *(region.chrom for region in self.manifest.held_out_regions)]
-            seen += match_trained(trained, held_out, source="the initial weights").values()
+        held_out, seen = contigs_held_out(self.manifest), []
+        if self._initial:
+            seen += match_trained(self._initial[0].trained_contigs, held_out, source="the initial weights").values()
         if self.scores and self.scores.contigs:
-            seen += match_trained(self.scores.contigs, whole, source="the table of NPMI").values()
+            seen += match_trained(self.scores.contigs, held_out, source="the table of NPMI").values()
         return sorted(set(seen))
 
     def save_model(self, folder: Path, state: dict[str, Tensor], *, step: int, recipe_fingerprint: str) -> None:
         run = {"step": step, "seed": self.seed, "recipe_fingerprint": recipe_fingerprint}
-        save_model(folder, self.model_config(), state, self.manifest, initial_weights=self.initial_weights, **run)
+        save_model(folder, self.model_config(), state, self.manifest, initial=self._initial, **run)
 
 
 def _scores(logits: Tensor, labels: Tensor, name: str) -> dict[str, Tensor]:

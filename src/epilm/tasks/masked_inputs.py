@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from epilm.corpus.manifest import CorpusManifest
+from epilm.masking.contract import MaskInput, MaskPolicy, Moment
 from epilm.masking.hashing import uniform
 from epilm.masking.hidden_bases import draw_bases
 from epilm.masking.hide import hide
-from epilm.masking.policy import MaskInput, MaskPolicy, Moment
 from epilm.masking.state_mask import copy_nearest_visible, hide_states, state_mask
 from epilm.tasks import lengths
 from epilm.tasks.mask_report import MaskReport
@@ -25,7 +25,7 @@ from epilm.tokens.states import tokenize_states
 from epilm.tokens.strand import reverse_bins, reverse_complement
 from epilm.tokens.vocab import CLS, IGNORE, PAD, SEP, STATE_PAD, dna_vocab_size
 
-# Streams of the stateless hash, one a purpose. Policies draw from streams of their own.
+# Streams of the stateless hash, one a purpose; policies draw from 31 on (the uniform one from 11, in training).
 _BASES, _CHOICE, _RANDOM, _CENTRE, _STRAND, _LENGTH = 11, 12, 13, 14, 15, 16
 
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from epilm.corpus.source import SampleSource
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,8 @@ from torch import Tensor
 
 from epilm.corpus.manifest import CorpusManifest
 from epilm.models.configuration_ebert import EbertConfig
-from epilm.models.initial import weights_fingerprint
 from epilm.models.modeling_ebert import EbertForPreTraining
-from epilm.models.provenance import Provenance, read_provenance, with_initial, write_provenance
+from epilm.models.provenance import Provenance, with_initial, write_provenance
 from epilm.models.tokenization_ebert import KmerTokenizer
 from epilm.storage import Location
 
@@ -24,12 +23,12 @@ def save_model(
     step: int,
     seed: int,
     recipe_fingerprint: str,
-    initial_weights: Location | None,
+    initial: tuple[Provenance, str] | None,
 ) -> None:
     """Write fp32 weights (``state`` by parameter name) and what is needed to load them into an existing local folder.
 
     Args:
-        initial_weights: model folder that training began with; what its weights have seen, these have seen too.
+        initial: provenance and fingerprint of the weights that training began with: what those had seen, these have too.
     """
     model = EbertForPreTraining(config)
     missing = model.load_state_dict(state, strict=False)
@@ -51,7 +50,6 @@ def save_model(
         recipe_fingerprint=recipe_fingerprint,
         **tokens,
     )
-    if initial_weights is not None:
-        seen, weights = read_provenance(initial_weights), weights_fingerprint(initial_weights)
-        provenance = with_initial(provenance, seen, weights)
+    if initial is not None:
+        provenance = with_initial(provenance, *initial)
     write_provenance(Location(str(folder)), provenance)

@@ -48,8 +48,8 @@ def fit(
     A run folder with checkpoints goes on from the last registered one.
 
     Args:
-        callbacks: told of every report, which has ``step``, ``tokens_seen``, ``loss`` and ``<set>/<metric>`` of the
-            evaluation at that step.
+        callbacks: told of every report (one a checkpoint), which has ``step``, ``tokens_seen`` (of full rows), ``loss`` and,
+            where that step was evaluated, ``<set>/<metric>``.
 
     Raises:
         EpilmError: an error that no restart mends, such as a corrupt shard; the last checkpoint is kept.

@@ -20,7 +20,7 @@ from ray.train.torch import get_device
 
 from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
 from epilm.errors import EpilmError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.storage import Location
 from epilm.tasks.protocol import Task
 from epilm.train.checkpoint import CheckpointMeta, check_meta, read_meta, restore, save_checkpoint
@@ -138,7 +138,7 @@ class _Worker:
             span.wait_s += time.perf_counter() - waiting
             totals, grad_norm = self._train_step(table)
             span.add(totals.num_tokens, samples_digest(table), time.perf_counter() - waiting)
-            trained_at, self.step = self._moment, self.step + 1
+            trained_at, self.step, self.evaluations = self._moment, self.step + 1, {}
             last = self.step == config.steps
             if last or self.step % config.log_every_steps == 0:
                 self._record(totals, grad_norm, span, trained_at)
@@ -204,7 +204,6 @@ class _Worker:
 
     def _evaluate(self, *, final: bool) -> None:
         self._measure_peak()
-        self.evaluations = {}
         for name, samples in self.task.eval_sets(final=final).items():
             self.evaluations[name] = metrics = evaluate_set(
                 self.task,

@@ -11,7 +11,8 @@ import torch
 
 from epilm.config import fingerprint
 from epilm.errors import RecipeError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
+from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.runs import OnExisting, Run, open_run, read_metrics
 from epilm.session import RayConfig, ray_session
 from epilm.storage import Location
@@ -32,7 +33,13 @@ def pretrain(
     run = open_run(recipe, stage="pretrain", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
     progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
     if seen := task.held_out_but_seen():
-        progress(f"warning: {', '.join(seen)} held out, but seen by the initial weights or counted in the table of NPMI")
+        progress(
+            f"warning: {', '.join(seen)} held out, but seen by the initial weights or counted in the table of NPMI"
+        )
+    if task.scores and task.scores.contigs is None:
+        progress(
+            f"warning: {recipe.task.dna_mask.table} does not tell which contigs were counted; held-out ones may be among them"
+        )
     with ray_session(recipe.ray):
         checkpoint, last = fit(task, recipe.train, run, fingerprint(recipe.identity()), progress=progress)
         folder = save_weights(task, checkpoint, run.folder / MODEL_FOLDER, fingerprint(recipe.identity()))
@@ -53,14 +60,14 @@ def check_pretrain(recipe: PretrainRecipe) -> MaskedEpigenomeTask:
 
 
 def check_curriculum(task: MaskedEpigenomeTask, config: TrainConfig) -> None:
-    """A policy that follows the run's perplexity must hear of it often enough to act before the end.
+    """CM-GEMS follows the run's perplexity, and must hear of it often enough to act before the end.
 
     Raises:
         RecipeError: even a perplexity that never falls would change nothing; says how often to evaluate.
     """
-    start = task.initial_state()
-    if not start:
+    if task.config.dna_mask.policy != "cm-gems":
         return
+    start = task.initial_state()
     if "held_out_contigs" not in task.eval_sets(final=False):
         raise RecipeError(
             f"task.dna_mask.policy={task.config.dna_mask.policy} follows the perplexity on held-out contigs, but "
@@ -119,10 +126,15 @@ def _result(
         "median_data_wait_share": _median(late, "data_wait_share"),
         "median_mfu": _median(late, "mfu"),
         "matmul_peak_gflops": last.get("matmul_peak_gflops"),
-        "parameters": sum(p.numel() for p in task.build_model().parameters()),
+        "parameters": _num_parameters(task),
         "model": str(model),
         **task.describe(),
     }
+
+
+def _num_parameters(task: MaskedEpigenomeTask) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for p in EbertForPreTraining(task.model_config()).parameters())
 
 
 def _numbers(record: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.tasks.protocol import Prepared, Task, sample_seed
 
 AllReduce = Callable[[Tensor], Tensor]
