@@ -150,6 +150,9 @@ def test_another_k_says_which_are_there(tmp_path: Path) -> None:
         (["CAC,,1,1,0.9,1"], "whole numbers from 0 up"),
         (["CAC,-5,1,1,0.9,1"], "whole numbers from 0 up"),
         (["CAC,1.5,1,1,0.9,1"], "whole numbers from 0 up"),
+        (["AAA,5,1,1,,", "CAC,inf,1,1,0.9,1"], "whole numbers from 0 up to .* row 2 has inf"),
+        (["CAC,1e300,1,1,0.9,1"], "row 1 has 1.*e\\+300"),
+        (["CAC,9007199254740992,1,1,0.9,1"], "row 1 has 9007199254740992"),
         (["CAC,500,1,1,inf,1"], "infinite"),
         (["CAC,500,1,1,0.9,2", "AAA,400,1,1,0.5,3"], r"not 1, 2, ... 2 from the highest NPMI down"),
         (["CAC,500,1,1,0.9,2", "AAA,400,1,1,0.5,1"], r"not 1, 2, ... 2 from the highest NPMI down"),
@@ -161,6 +164,26 @@ def test_another_k_says_which_are_there(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_table_is_said(tmp_path: Path, rows: list[str], said: str) -> None:
     with pytest.raises(CorpusError, match=said):
         read_scores(write(tmp_path, csv(*rows)), 3)
+
+
+@pytest.mark.parametrize("name", ["kmer", "count", "npmi", "rank"])
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path, name: str) -> None:
+    table = csv(*(f"{row},1" for row in ROWS[:3]), header=f"{HEADER},{name}")
+    with pytest.raises(CorpusError, match=rf"has 2 columns '{name}' \({name}\)"):
+        read_scores(write(tmp_path, table), 3)
+
+
+def test_a_column_that_is_not_read_may_stand_twice(tmp_path: Path) -> None:
+    table = csv(*(f"{row},1,2" for row in ROWS[:3]), header=f"{HEADER},note,note")
+    assert read_scores(write(tmp_path, table), 3).count.max() == 500
+
+
+@pytest.mark.parametrize("metadata", ["[chr1", '"chr1"', "[1]", "{}"])
+def test_contigs_that_are_no_list_of_names(tmp_path: Path, metadata: str) -> None:
+    table = pa.table({"kmer": ["CAC"], "count": [500], "npmi": [0.9]}).replace_schema_metadata({"contigs": metadata})
+    pq.write_table(table, tmp_path / "t.parquet")
+    with pytest.raises(CorpusError, match="instead of a JSON list of names"):
+        read_scores(Location(str(tmp_path / "t.parquet")), 3)
 
 
 def test_a_damaged_file_or_none(tmp_path: Path) -> None:

@@ -12,14 +12,13 @@ from epilm.config import fingerprint
 from epilm.errors import CorpusError, RecipeError
 from epilm.ngrams.pmi import NgramScores, both_strands, score_ngrams
 from epilm.ngrams.recipe import CountConfig, NpmiRecipe, TableSource
-from epilm.ngrams.sources import CountPlan, open_source, plan_tasks
+from epilm.ngrams.sources import CountPlan, open_source, plan_tasks, shown_names
 from epilm.ngrams.table import NGRAMS_FILE, ngram_words, read_table, write_table
 from epilm.ngrams.workers import count_on_ray
 from epilm.runs import OnExisting, open_run
 from epilm.storage import Location
 
 STAGE = "npmi"
-NUM_SHOWN = 8
 
 Progress = Callable[[str], None]
 
@@ -82,9 +81,9 @@ def _count(recipe: NpmiRecipe, plan: CountPlan, progress: Progress) -> tuple[tup
     """The scores, and what ``result.json`` says of the counting."""
     config = recipe.source
     assert isinstance(config, CountConfig)
-    left_out = f"; left out: {_shown(plan.left_out)}" if plan.left_out else "; nothing is left out"
+    left_out = f"; left out: {shown_names(plan.left_out)}" if plan.left_out else "; nothing is left out"
     progress(
-        f"counting {plan.length_bp / 1e6:,.4g} Mb of {len(plan.contigs)} contigs: {_shown(plan.contigs)}{left_out}"
+        f"counting {plan.length_bp / 1e6:,.4g} Mb of {len(plan.contigs)} contigs: {shown_names(plan.contigs)}{left_out}"
     )
     tasks = plan_tasks(plan.regions, config.chunk_bp)
     began = time.monotonic()
@@ -147,8 +146,3 @@ def _row(scores: NgramScores) -> dict[str, Any]:
 def _entry(scores: NgramScores, words: list[str], code: int) -> dict[str, Any]:
     values = {"count": int(scores.count[code]), "npmi": float(scores.npmi[code]), "rank": int(scores.rank[code])}
     return {"kmer": words[code], **values}
-
-
-def _shown(names: Sequence[str]) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > NUM_SHOWN else ""
-    return ", ".join(names[:NUM_SHOWN]) + more

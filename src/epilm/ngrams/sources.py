@@ -92,7 +92,7 @@ def _open_genome(source: GenomeSource) -> CountPlan:
     kept = [name for name in wanted if name not in excluded]
     if not kept:
         raise CorpusError(
-            f"source.exclude_contigs leaves no contig to count of {_shown(wanted)}. Leave out the held-out ones alone."
+            f"source.exclude_contigs leaves no contig to count of {shown_names(wanted)}. Leave out the held-out ones alone."
         )
     regions = tuple(Region(name, known[name].start_bp, known[name].end_bp) for name in kept)
     return CountPlan(sequence, regions, tuple(name for name in known if name not in kept), files)
@@ -154,12 +154,13 @@ def _resolve(names: Iterable[str], known: Collection[str], *, key: str) -> list[
             near = difflib.get_close_matches(name, list(known), n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise CorpusError(
-                f"{key}: contig {name!r} is not in the genome.{hint} It has {_shown(list(known))}."
+                f"{key}: contig {name!r} is not in the genome.{hint} It has {shown_names(list(known))}."
             ) from error
     if len(set(resolved)) != len(resolved):
         raise CorpusError(f"{key}: two of {', '.join(names)} mean one contig. Name each once.")
     return resolved
 
 
-def _shown(names: Sequence[str], limit: int = 8) -> str:
+def shown_names(names: Sequence[str], limit: int = 8) -> str:
+    """The first of the names, and how many there are where that is not all."""
     return ", ".join(names[:limit]) + (f", ... ({len(names)} in all)" if len(names) > limit else "")

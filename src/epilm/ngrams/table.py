@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,8 @@ SCHEMA = pa.schema(
     ]
 )
 _CONTIGS_KEY = b"contigs"
+_MAX_COUNT = 2.0**53
+"""Counts are read as float64, which holds every whole number below this."""
 _LETTERS = np.frombuffer(b"ACGT", np.uint8)
 _CODE_OF = np.full(256, 255, np.uint8)
 _CODE_OF[np.frombuffer(b"ACGTacgt", np.uint8)] = [0, 1, 2, 3] * 2
@@ -144,16 +146,17 @@ def read_table(
     table = _load(path)
     if columns is None:
         columns = OWN_COLUMNS if OWN_COLUMNS.kmer in table.column_names else TableColumns()
-    for key in ("kmer", "count", "npmi"):
-        if getattr(columns, key) not in table.column_names:
-            raise CorpusError(
-                f"{path} has no column {getattr(columns, key)!r} ({key}); it has {', '.join(table.column_names[:12])}. "
-                "Import it with `epilm npmi` and say what its columns are called (table.columns)."
-            )
+    _check_columns(path, table.column_names, columns)
     lengths, codes = _ngram_codes(path, table.column(columns.kmer))
     count = _numbers(path, table, columns.count)
-    if np.isnan(count).any() or (count < 0).any() or (count != np.floor(count)).any():
-        raise CorpusError(f"{path}: column {columns.count!r} must hold whole numbers from 0 up in every row.")
+    whole = (count >= 0) & (count < _MAX_COUNT) & (count == np.floor(count))  # false for NaN
+    if not whole.all():
+        row = int(np.argmin(whole))
+        got = "nothing" if np.isnan(count[row]) else f"{count[row]:.17g}"
+        raise CorpusError(
+            f"{path}: column {columns.count!r} must hold whole numbers from 0 up to 2**53 - 1 in every row; row {row + 1} has "
+            f"{got}. Mend or remove the row."
+        )
     parts = {key: _numbers(path, table, getattr(columns, key)) for key in ("naive_pmi", "dp_pmi", "npmi", "rank")}
     if np.isinf(parts["npmi"]).any():
         raise CorpusError(f"{path}: column {columns.npmi!r} holds infinite values; leave k-mers without NPMI empty.")
@@ -164,11 +167,37 @@ def read_table(
         place = codes[rows]
         values = {key: _placed(n, place, column[rows], np.nan) for key, column in parts.items()}
         rank = _given_rank(path, values["npmi"], values["rank"]) if has_rank else rank_npmi(values["npmi"])
-        whole = _placed(n, place, count[rows].astype(np.int64), 0)
-        scores[n] = NgramScores(n, whole, values["naive_pmi"], values["dp_pmi"], values["npmi"], rank)
-    metadata = table.schema.metadata or {}
-    contigs = tuple(json.loads(metadata[_CONTIGS_KEY])) if _CONTIGS_KEY in metadata else None
-    return scores, contigs
+        counts = _placed(n, place, count[rows].astype(np.int64), 0)
+        scores[n] = NgramScores(n, counts, values["naive_pmi"], values["dp_pmi"], values["npmi"], rank)
+    return scores, _contigs(path, table.schema.metadata or {})
+
+
+def _check_columns(path: Location, names: Sequence[str], columns: TableColumns) -> None:
+    """The columns that are read are there, each once."""
+    for key, name in columns.model_dump().items():
+        if name not in names and key in ("kmer", "count", "npmi"):
+            raise CorpusError(
+                f"{path} has no column {name!r} ({key}); it has {', '.join(names[:12])}. "
+                "Import it with `epilm npmi` and say what its columns are called (table.columns)."
+            )
+        if names.count(name) > 1:
+            raise CorpusError(f"{path} has {names.count(name)} columns {name!r} ({key}). Rename or remove all but one.")
+
+
+def _contigs(path: Location, metadata: Mapping[bytes, bytes]) -> tuple[str, ...] | None:
+    """The contigs that were counted, a JSON list in the file's metadata."""
+    if _CONTIGS_KEY not in metadata:
+        return None
+    try:
+        contigs = json.loads(metadata[_CONTIGS_KEY])
+    except ValueError:
+        contigs = None
+    if not isinstance(contigs, list) or not all(isinstance(name, str) for name in contigs):
+        raise CorpusError(
+            f"{path}: the contigs in its metadata are {metadata[_CONTIGS_KEY][:60]!r} instead of a JSON list of names. Make "
+            "the table again with `epilm npmi`, or remove that entry."
+        )
+    return tuple(contigs)
 
 
 def _table_file(path: Location) -> Location:
@@ -235,7 +264,7 @@ def _ngram_codes(path: Location, column: pa.ChunkedArray) -> tuple[np.ndarray, n
 
 
 def _numbers(path: Location, table: pa.Table, name: str) -> np.ndarray:
-    """A column as float64, NaN where it is null or absent. Counts up to 2**53 stay exact."""
+    """A column as float64, NaN where it is null or absent."""
     if name not in table.column_names:
         return np.full(table.num_rows, np.nan)
     column = table.column(name)
