@@ -15,12 +15,13 @@ from epilm.masking.contract import Moment
 from epilm.masking.genemask import genemask_from_centres, preferred_offsets
 from epilm.masking.global_pmi import distinct_keys, global_of_number
 from epilm.masking.policy import build_policy
-from epilm.masking.published import published_code
+from epilm.masking.published import rank_of_position
 from epilm.masking.ranks import kmer_ranks, published_ranks
 from epilm.masking.rates import kept_centres
 from epilm.masking.recipe import DnaMaskConfig
 from epilm.masking.span import span_from_centres
 from epilm.ngrams.table import KmerScores
+from epilm.tokens.orders import inverse, published_rows
 from epilm.tokens.vocab import NUM_SPECIAL, PAD
 
 START = Moment(0, 1, {})
@@ -49,7 +50,7 @@ class Oracle:
 def oracle(shared_data: Path) -> Oracle:
     folder = shared_data / "genemask" / "oracle"
     published = torch.tensor(json.loads((folder / "inputs.json").read_text())["input_ids"])
-    ours = torch.from_numpy(published_code(np.arange(4**6), 6)) + NUM_SPECIAL
+    ours = torch.from_numpy(inverse(published_rows(6))[NUM_SPECIAL:])
     ids = torch.where(published >= NUM_SPECIAL, ours[(published - NUM_SPECIAL).clamp(min=0)], PAD)[:, 1:]
     table = np.loadtxt(folder / "rank_by_token_id.tsv", dtype=np.int64)
     rank = np.zeros(4**6, np.int32)
@@ -135,9 +136,9 @@ def test_published_masks_do_not_look_at_the_sequence(policy):
     assert not torch.equal(*masks(False))
 
 
-def test_published_vocabulary_counts_a_t_c_g():
-    assert published_code(np.arange(4), 1).tolist() == [0, 3, 1, 2]
-    assert published_code(np.array([0b0111]), 2).tolist() == [3 * 4 + 2]  # TG
+def test_position_numbers_name_kmers_in_the_order_a_t_c_g():
+    assert rank_of_position(np.array([1, 2, 3, 4], np.int32), 1, special=9).tolist() == [9] * 4 + [1, 4, 2, 3]
+    assert rank_of_position(np.arange(16, dtype=np.int32), 2, special=99)[4 + 0b0111] == 3 * 4 + 2  # TG
 
 
 def test_columns_behind_the_published_vocabulary_are_unknown():

@@ -125,6 +125,16 @@ def test_interpolated_lengths_reach_the_rate():
         assert genemask_rate(length, 6, 6)(probability_of(int(table[length]))) == pytest.approx(0.15, abs=0.002)
 
 
+@pytest.mark.parametrize("k", [5, 6, 7, 8])
+@pytest.mark.parametrize(("table", "expected"), [(span_thresholds, span_rate), (genemask_thresholds, genemask_rate)])
+def test_every_length_of_tokens_side_by_side_reaches_the_rate(table, expected, k):
+    """Whatever the length leaves over behind the last token, in short rows and in whole windows."""
+    wanted = table(0.15, None, k, k, 510).array
+    for length in [*range(1, 100), *range(100, 470, 23), *range(510 - k, 511)]:
+        share = expected(length, k, k)(probability_of(int(wanted[length])))
+        assert share == pytest.approx(0.15, abs=0.002), length
+
+
 def test_half_of_the_centres_is_kept_from_nine_on():
     numbers = np.arange(13)
     assert kept_centres(numbers).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8, 5, 5, 6, 6]

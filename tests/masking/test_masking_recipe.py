@@ -12,7 +12,6 @@ def test_every_policy_stands_alone_and_survives_being_written(policy):
     table = "runs/npmi" if policy in SCORED else None
     config = DnaMaskConfig(policy=policy, table=table)
     assert DnaMaskConfig.model_validate(config.model_dump(mode="json")) == config
-    assert config.needs_scores is (policy in SCORED)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """From hidden bases to masked tokens, the one step that all policies but the uniform one share.
 
 A policy chooses bases, and a hidden base masks every token that holds it; so one description serves overlapping and
-non-overlapping tokens, and no neighbour of a masked token gives its bases away. With k = 6, stride 1, DNABERT's span
+non-overlapping tokens, and no visible token gives a hidden base away. The other bases of a masked token may well be seen:
+those that it shares with a token that holds no hidden base. With k = 6, stride 1, DNABERT's span
 ``c - 2 ... c + 3`` are the tokens that hold base ``c + 3``, and GeneMask's ``b - 5 ... b + 5`` those that share a base
 with k-mer ``b``.
 

@@ -10,17 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from epilm.tokens.orders import inverse, published_rows
 from epilm.tokens.vocab import NUM_SPECIAL
-
-_OUR_BASE = np.array([0, 3, 1, 2])  # A, T, C, G -> codes in A, C, G, T
-
-
-def published_code(code: np.ndarray, k: int) -> np.ndarray:
-    """K-mer codes in the order A, T, C, G -> the same k-mers' codes in ours (A, C, G, T)."""
-    result = np.zeros_like(code)
-    for i in range(k):
-        result += _OUR_BASE[(code >> 2 * i) & 3] << 2 * i
-    return result
 
 
 def rank_of_position(rank: np.ndarray, k: int, *, special: int) -> np.ndarray:
@@ -33,5 +24,7 @@ def rank_of_position(rank: np.ndarray, k: int, *, special: int) -> np.ndarray:
     Returns:
         int32 ``[4**k + NUM_SPECIAL - 1]``.
     """
-    of_id = np.concatenate([np.full(NUM_SPECIAL, special, np.int32), rank[published_code(np.arange(4**k), k)]])
+    of_id = np.concatenate(
+        [np.full(NUM_SPECIAL, special, np.int32), rank[inverse(published_rows(k))[NUM_SPECIAL:] - NUM_SPECIAL]]
+    )
     return of_id[1:]

@@ -92,18 +92,22 @@ def _thresholds(
     lengths = np.arange(num_kmers + 1)
     if probability is not None:
         return DeviceArray(thresholds(np.full(len(lengths), probability)))
-    # The probability is smooth in 1/length: solve where it bends, interpolate between.
-    short = np.arange(1, min(num_kmers, 40) + 1)
-    grid = np.unique(np.concatenate([short, np.geomspace(short[-1], num_kmers, 60).round().astype(np.int64)]))
-    solved = np.array([_solve(expected(int(length), k, stride), rate) for length in grid])
-    inverse = 1 / np.maximum(lengths, 1)
-    return DeviceArray(thresholds(np.interp(-inverse, -1 / grid, solved)))
+    # Over lengths of one remainder by the stride the probability is smooth in 1/length; from one remainder to the next it
+    # wobbles, as k-mers come without a token of their own. Solve where it bends, for each remainder by itself beyond.
+    bends = min(num_kmers, max(40, 8 * stride))
+    solved = np.ones(num_kmers + 1)
+    for first in range(1, min(stride, num_kmers) + 1):
+        alike = lengths[first::stride]
+        behind = alike[alike > bends]
+        sparse = np.geomspace(1, len(behind), max(60 // stride, 30)).round().astype(np.int64) - 1 if len(behind) else []
+        grid = np.concatenate([alike[alike <= bends], behind[np.unique(sparse).astype(np.int64)]])
+        exact = [_solve(expected(int(length), k, stride), rate) for length in grid]
+        solved[alike] = np.interp(-1 / alike, -1 / grid, exact)
+    return DeviceArray(thresholds(solved))
 
 
 def _solve(expected: ExpectedRate, rate: float) -> float:
-    """The probability whose expected rate is ``rate``; 1 where even that is too small."""
-    if expected(1.0) <= rate:
-        return 1.0
+    """The probability whose expected rate is ``rate``; with every k-mer a centre all tokens are masked, so there is one."""
     return cast(float, brentq(lambda p: expected(p) - rate, 0.0, 1.0, xtol=1e-10))
 
 
