@@ -1,9 +1,7 @@
-"""From settings to a policy: checks before the start, pickling, and a class of the user's own."""
+"""From settings to a policy: checks before the start, and pickling."""
 
 import pickle
-import sys
-from pathlib import Path
-from textwrap import dedent
+import re
 
 import pytest
 import torch
@@ -56,7 +54,7 @@ def test_uniform_masks_any_window():
 @pytest.mark.parametrize("policy", SCORED)
 def test_scores_must_be_of_the_tokens_k(policy):
     built = build_policy(config(policy), scores=random_scores(5))
-    with pytest.raises(RecipeError, match=r"read for k=5, but tokens.k=6"):
+    with pytest.raises(RecipeError, match=r"read for k=5, but task.tokens.k=6"):
         built.check(num_tokens=100, num_kmers=100, k=6, stride=1)
 
 
@@ -70,64 +68,61 @@ def test_scores_must_have_been_read(policy):
 def test_the_published_error_is_for_overlapping_tokens(policy):
     built = build_policy(config(policy, published=True), scores=random_scores(6))
     built.check(num_tokens=100, num_kmers=100, k=6, stride=1)
-    with pytest.raises(RecipeError, match=r"tokens.stride=6. Set tokens.stride=1"):
+    with pytest.raises(RecipeError, match=r"task.tokens.stride=6. Set task.tokens.stride=1"):
         built.check(num_tokens=20, num_kmers=100, k=6, stride=6)
 
 
-OWN = """
-    from dataclasses import dataclass
-    from epilm.masking.contract import Stateless
-
-    @dataclass(frozen=True)
-    class EveryNth(Stateless):
-        rate: float
-        scores: object
-        n: int = 7
-
-        def check(self, *, num_tokens, num_kmers, k, stride):
-            pass
-
-        def mask(self, batch, moment):
-            mask = batch.real
-            mask[:, [i for i in range(mask.shape[1]) if i % self.n]] = False
-            return mask
-
-    class Half:
-        def __init__(self, rate, scores): ...
-        def mask(self, batch, moment): ...
-        def check(self, **sizes): ...
-
-    number = 3
-"""
-
-
-@pytest.fixture
-def own_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    (tmp_path / "own_masks.py").write_text(dedent(OWN))
-    (tmp_path / "broken_masks.py").write_text("1 / 0\n")
-    monkeypatch.syspath_prepend(tmp_path)
-    yield "own_masks"
-    sys.modules.pop("own_masks", None)
-
-
-def test_own_class(own_module):
-    batch = random_rows(6, 6)
-    policy = build_policy(config(f"{own_module}:EveryNth", options={"n": 5}), scores=None)
-    assert policy.mask(batch, MOMENT).nonzero()[:, 1].unique().tolist() == [0, 5, 10, 15, 20]
-    assert policy.initial_state() == {}
+@pytest.mark.parametrize("policy", ["cm-step", "cm-gems"])
+def test_short_windows_are_blamed_on_the_policy_of_the_recipe(policy):
+    built = build_policy(config(policy), scores=random_scores(6))
+    with pytest.raises(RecipeError, match=rf"^task.dna_mask.policy={policy} hides spans"):
+        built.check(num_tokens=10, num_kmers=10, k=6, stride=1)
 
 
 @pytest.mark.parametrize(
-    ("policy", "options", "message"),
+    ("policy", "settings", "sizes", "message"),
     [
-        ("no_such_masks:A", {}, r"module 'no_such_masks' cannot be imported \(ModuleNotFoundError.*PYTHONPATH"),
-        ("broken_masks:A", {}, r"cannot be imported \(ZeroDivisionError"),
-        ("own_masks:Nth", {}, r"own_masks has no class 'Nth'; its classes: EveryNth, Half, Stateless"),
-        ("own_masks:number", {}, r"no class 'number'"),
-        ("own_masks:Half", {}, r"not a masking policy: it lacks initial_state, observe, describe"),
-        ("own_masks:EveryNth", {"m": 2}, r"keywords rate, scores, m: got an unexpected keyword argument 'm'"),
+        (
+            "global",
+            {"global_pmi": {"fixed_m": 100}},
+            (26, 26, 1),
+            r"fixed_m=100 hides 100 k-mers with up to 11 tokens.*Give 1 ",
+        ),
+        ("global", {"global_pmi": {"fixed_m": 1}}, (11, 11, 1), r"fixed_m=1 .* Give windows that are longer"),
+        ("global", {"global_pmi": {"binomial_m": 0.1}}, (510, 510, 1), r"binomial_m=0.1 .*Give 0.0454 or less"),
+        ("cm-gems", {"global_pmi": {"fixed_m": 24}}, (510, 510, 1), r"Give 23 or less"),
+        ("global", {"global_pmi": {"fixed_m": 22}}, (85, 505, 6), r"with up to 2 tokens .*Give 21 or less"),
+        (
+            "span",
+            {"span": {"centre_probability": 0.2}},
+            (510, 510, 1),
+            r"span.centre_probability=0.2 hides 74%.*Give 0.109 ",
+        ),
+        (
+            "genemask",
+            {"genemask": {"centre_probability": 0.2}},
+            (510, 510, 1),
+            r"genemask.centre_probability=0.2 hides 8",
+        ),
+        ("cm-step", {"genemask": {"centre_probability": 1.0}}, (510, 510, 1), r"centre_probability=1 hides 100%"),
     ],
+    ids=str,
 )
-def test_own_class_refused(own_module, policy, options, message):
-    with pytest.raises(RecipeError, match=message):
-        build_policy(config(policy, options=options), scores=None)
+def test_no_more_than_half_is_hidden(policy, settings, sizes, message):
+    """The largest value that the message names is allowed."""
+    num_tokens, num_kmers, stride = sizes
+    window = {"num_tokens": num_tokens, "num_kmers": num_kmers, "k": 6, "stride": stride}
+    with pytest.raises(RecipeError, match=rf"^task.dna_mask.*{message}") as caught:
+        build_policy(config(policy, **settings), scores=random_scores(6)).check(**window)
+    largest = re.search(r"Give ([\d.e-]+) or less", str(caught.value))
+    if largest:
+        ((group, setting),) = settings.items()
+        allowed = {group: {name: float(largest[1]) for name in setting}}
+        build_policy(config(policy, **allowed), scores=random_scores(6)).check(**window)
+
+
+@pytest.mark.parametrize("number", [{"fixed_m": 7}, {"binomial_m": 0.0136}], ids=str)
+def test_the_published_numbers_are_allowed(number):
+    build_policy(config("global", global_pmi=number), scores=random_scores(6)).check(
+        num_tokens=510, num_kmers=510, k=6, stride=1
+    )

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from epilm.errors import RecipeError
 from epilm.tokens.vocab import NUM_SPECIAL
 
 
@@ -110,17 +109,3 @@ class Stateless:
 
     def describe(self, moment: Moment) -> dict[str, float]:
         return {}
-
-
-def check_span_fits(policy: str, *, num_kmers: int, k: int) -> None:
-    """Refuse windows in which one hidden k-mer and all that share a base with it (2k - 1) do not fit.
-
-    Raises:
-        RecipeError: the window has fewer than 2k - 1 k-mers.
-    """
-    least = 2 * k - 1
-    if num_kmers < least:
-        raise RecipeError(
-            f"dna_mask.policy={policy} hides spans of up to {least} k-mers at k={k}, but a window has only {num_kmers}. "
-            f"Use windows of at least {least + k - 1} bp, a smaller k, or policy=uniform."
-        )

@@ -16,11 +16,12 @@ import torch
 from torch import Tensor
 
 from epilm.masking.bases import bases_of_centres, bases_of_kmers, span_offsets, tokens_of_bases
-from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
+from epilm.masking.contract import MaskInput, Moment, Stateless
 from epilm.masking.draws import CENTRES, words
 from epilm.masking.fast import places
+from epilm.masking.limits import check_centres, check_span_fits
 from epilm.masking.ranks import NO_RANK, KmerRanks
-from epilm.masking.rates import genemask_thresholds, kept_centres
+from epilm.masking.rates import genemask_rate, genemask_thresholds, kept_centres
 
 
 def preferred_offsets(k: int) -> list[int]:
@@ -77,10 +78,13 @@ class GeneMaskPolicy(Stateless):
     rate: float
     ranks: KmerRanks
     centre_probability: float | None = None
+    name: str = "genemask"
+    """The policy of the recipe, for messages."""
 
     def check(self, *, num_tokens: int, num_kmers: int, k: int, stride: int) -> None:
-        check_span_fits("genemask", num_kmers=num_kmers, k=k)
+        check_span_fits(self.name, num_kmers=num_kmers, k=k)
         self.ranks.check(k=k, stride=stride)
+        check_centres("genemask", self.centre_probability, genemask_rate(num_kmers, k, stride))
 
     def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
         real = batch.real_kmers

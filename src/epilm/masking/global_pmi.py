@@ -14,10 +14,11 @@ import torch
 from torch import Tensor
 
 from epilm.masking.bases import bases_of_kmers, least_of_sharing, tokens_of_bases
-from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
+from epilm.masking.contract import MaskInput, Moment, Stateless
 from epilm.masking.draws import BINOMIAL, ROUNDING, TIES, short_words, thresholds, words
 from epilm.masking.fast import sorted_rows
 from epilm.masking.hashing import uniform
+from epilm.masking.limits import check_number, check_span_fits
 from epilm.masking.ranks import NO_RANK, KmerRanks
 
 _TIE_BITS = 14  # beside 17 bits of rank in an int32
@@ -75,10 +76,14 @@ class GlobalPmiPolicy(Stateless):
     ranks: KmerRanks
     fixed_m: int | None = None
     binomial_m: float | None = None
+    name: str = "global"
+    """The policy of the recipe, for messages."""
 
     def check(self, *, num_tokens: int, num_kmers: int, k: int, stride: int) -> None:
-        check_span_fits("global", num_kmers=num_kmers, k=k)
+        check_span_fits(self.name, num_kmers=num_kmers, k=k)
         self.ranks.check(k=k, stride=stride)
+        sizes = {"num_tokens": num_tokens, "num_kmers": num_kmers, "k": k, "stride": stride}
+        check_number(fixed_m=self.fixed_m, binomial_m=self.binomial_m, **sizes)
 
     def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
         rank = self.ranks.of(batch.kmer_ids)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 from epilm.errors import RecipeError
 from epilm.masking.cm_gems import CmGemsPolicy, SwitchRule
 from epilm.masking.cm_step import CmStepPolicy
-from epilm.masking.contract import POLICY_METHODS, MaskInput, MaskPolicy, Moment
+from epilm.masking.contract import MaskInput, MaskPolicy, Moment
 from epilm.masking.curriculum import TwoPolicies
 from epilm.masking.genemask import GeneMaskPolicy
 from epilm.masking.global_pmi import GlobalPmiPolicy
+from epilm.masking.own_policy import OwnPolicy
 from epilm.masking.ranks import kmer_ranks, published_ranks
 from epilm.masking.recipe import (
     CmGemsConfig,
@@ -28,6 +27,7 @@ from epilm.masking.uniform import UniformPolicy
 if TYPE_CHECKING:
     from epilm.ngrams.table import KmerScores
 
+
 __all__ = ["MaskInput", "MaskPolicy", "Moment", "build_policy"]
 
 
@@ -38,16 +38,16 @@ def build_policy(config: DnaMaskConfig, *, scores: KmerScores | None) -> MaskPol
         scores: what ``config.table`` holds for the tokens' k; None where there is no table.
 
     Raises:
-        RecipeError: scores are needed and were not read, or the user's class cannot be imported, built or used.
+        RecipeError: scores are needed and were not read, or the user's class cannot be imported or built.
     """
     if config.is_own_class:
-        return _own_policy(config, scores)
+        return OwnPolicy.build(config.policy, {"rate": config.rate, "scores": scores, **config.options})
     if config.policy in ("uniform", "span"):
         return UniformPolicy(config.rate) if config.policy == "uniform" else _span(config)
     if scores is None:
         raise RecipeError(
-            f"dna_mask.policy={config.policy} ranks k-mers by NPMI, but no scores were read. Set dna_mask.table to the run "
-            "folder of `epilm npmi`, or to a parquet or csv table."
+            f"task.dna_mask.policy={config.policy} ranks k-mers by NPMI, but no scores were read. Set "
+            "task.dna_mask.table to the run folder of `epilm npmi`, or to a parquet or csv table."
         )
     if config.policy == "genemask":
         return _genemask(config, scores)
@@ -63,54 +63,17 @@ def build_policy(config: DnaMaskConfig, *, scores: KmerScores | None) -> MaskPol
 
 
 def _span(config: DnaMaskConfig) -> SpanPolicy:
-    return SpanPolicy(config.rate, (config.span or SpanConfig()).centre_probability)
+    return SpanPolicy(config.rate, (config.span or SpanConfig()).centre_probability, config.policy)
 
 
 def _genemask(config: DnaMaskConfig, scores: KmerScores) -> GeneMaskPolicy:
     # the curricula's programs have a GeneMask of their own, which puts unknown k-mers last
     first = config.policy == "genemask"
     ranks = published_ranks(scores, unknown_first=first) if config.published else kmer_ranks(scores)
-    return GeneMaskPolicy(config.rate, ranks, (config.genemask or GeneMaskConfig()).centre_probability)
+    return GeneMaskPolicy(config.rate, ranks, (config.genemask or GeneMaskConfig()).centre_probability, config.policy)
 
 
 def _global(config: DnaMaskConfig, scores: KmerScores) -> GlobalPmiPolicy:
     ranks = published_ranks(scores, unknown_first=False) if config.published else kmer_ranks(scores)
     settings = config.global_pmi or GlobalPmiConfig()
-    return GlobalPmiPolicy(config.rate, ranks, settings.fixed_m, settings.binomial_m)
-
-
-def _own_policy(config: DnaMaskConfig, scores: KmerScores | None) -> MaskPolicy:
-    """The user's class, called with ``rate``, ``scores`` (None without a table) and ``options`` as keywords."""
-    wanted = f"dna_mask.policy={config.policy}"
-    policy_class = _import_class(config.policy, wanted)
-    lacking = [name for name in POLICY_METHODS if not callable(getattr(policy_class, name, None))]
-    if lacking:
-        raise RecipeError(
-            f"{wanted} is not a masking policy: it lacks {', '.join(lacking)}. Write the methods of "
-            "epilm.masking.contract.MaskPolicy; initial_state, observe and describe can be inherited from Stateless there."
-        )
-    arguments = {"rate": config.rate, "scores": scores, **config.options}
-    try:
-        inspect.signature(policy_class).bind(**arguments)
-    except TypeError as error:
-        raise RecipeError(
-            f"{wanted} cannot be built with the keywords {', '.join(arguments)}: {error}. The class must take rate, scores "
-            "and each of dna_mask.options."
-        ) from error
-    return cast(MaskPolicy, policy_class(**arguments))
-
-
-def _import_class(dotted: str, wanted: str) -> type[Any]:
-    module_name, _, class_name = dotted.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise RecipeError(
-            f"{wanted}: the module {module_name!r} cannot be imported ({type(error).__name__}: {error}). Install it, or put "
-            "its folder on PYTHONPATH of the job and of its workers."
-        ) from error
-    found = getattr(module, class_name, None)
-    if not inspect.isclass(found):
-        classes = sorted(name for name, item in vars(module).items() if inspect.isclass(item)) or ["none"]
-        raise RecipeError(f"{wanted}: {module_name} has no class {class_name!r}; its classes: {', '.join(classes)}.")
-    return found
+    return GlobalPmiPolicy(config.rate, ranks, settings.fixed_m, settings.binomial_m, config.policy)

@@ -51,12 +51,12 @@ class KmerRanks:
         """
         if k != self.k:
             raise RecipeError(
-                f"dna_mask.table has been read for k={self.k}, but tokens.k={k}. Read the scores of {k}-mers."
+                f"task.dna_mask.table has been read for k={self.k}, but task.tokens.k={k}. Read the scores of {k}-mers."
             )
         if self.beyond is not None and stride != 1:
             raise RecipeError(
-                f"dna_mask.published=true repeats programs that know overlapping k-mers alone, but tokens.stride={stride}. "
-                "Set tokens.stride=1, or published=false."
+                "task.dna_mask.published=true repeats programs that know overlapping k-mers alone, but "
+                f"task.tokens.stride={stride}. Set task.tokens.stride=1, or published=false."
             )
 
 

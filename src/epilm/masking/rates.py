@@ -65,6 +65,11 @@ def genemask_rate(length: int, k: int, stride: int) -> ExpectedRate:
     return rate
 
 
+def probability_for(expected: ExpectedRate, rate: float) -> float:
+    """The probability whose expected rate is ``rate``; with every k-mer a centre all tokens are masked, so there is one."""
+    return cast(float, brentq(lambda p: expected(p) - rate, 0.0, 1.0, xtol=1e-10))
+
+
 @lru_cache(maxsize=64)
 def span_thresholds(rate: float, probability: float | None, k: int, stride: int, num_kmers: int) -> DeviceArray:
     """By the number of a row's real k-mers (0 to ``num_kmers``): int32 threshold of :func:`epilm.masking.draws.words`.
@@ -101,14 +106,9 @@ def _thresholds(
         behind = alike[alike > bends]
         sparse = np.geomspace(1, len(behind), max(60 // stride, 30)).round().astype(np.int64) - 1 if len(behind) else []
         grid = np.concatenate([alike[alike <= bends], behind[np.unique(sparse).astype(np.int64)]])
-        exact = [_solve(expected(int(length), k, stride), rate) for length in grid]
+        exact = [probability_for(expected(int(length), k, stride), rate) for length in grid]
         solved[alike] = np.interp(-1 / alike, -1 / grid, exact)
     return DeviceArray(thresholds(solved))
-
-
-def _solve(expected: ExpectedRate, rate: float) -> float:
-    """The probability whose expected rate is ``rate``; with every k-mer a centre all tokens are masked, so there is one."""
-    return cast(float, brentq(lambda p: expected(p) - rate, 0.0, 1.0, xtol=1e-10))
 
 
 def _centres_about(length: int, k: int, stride: int) -> np.ndarray:

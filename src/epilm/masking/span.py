@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from epilm.masking.bases import bases_of_centres, tokens_of_bases
-from epilm.masking.contract import MaskInput, Moment, Stateless, check_span_fits
+from epilm.masking.contract import MaskInput, Moment, Stateless
 from epilm.masking.draws import CENTRES, words
-from epilm.masking.rates import span_thresholds
+from epilm.masking.limits import check_centres, check_span_fits
+from epilm.masking.rates import span_rate, span_thresholds
 
 
 def span_from_centres(centres: Tensor, *, k: int, stride: int = 1) -> Tensor:
@@ -23,9 +24,12 @@ class SpanPolicy(Stateless):
 
     rate: float
     centre_probability: float | None = None
+    name: str = "span"
+    """The policy of the recipe, for messages."""
 
     def check(self, *, num_tokens: int, num_kmers: int, k: int, stride: int) -> None:
-        check_span_fits("span", num_kmers=num_kmers, k=k)
+        check_span_fits(self.name, num_kmers=num_kmers, k=k)
+        check_centres("span", self.centre_probability, span_rate(num_kmers, k, stride))
 
     def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
         real = batch.real_kmers
