@@ -83,7 +83,7 @@ def test_case_training_in_a_process_of_its_own(name: str) -> None:
         ("tokenise_kmers", sequences, "kmer_tokens", lambda ids: ids + 1),
         ("kmer_counts", sequences, "count_kmers", lambda counts: counts[::-1]),
         ("bigwig_bins", files, "bin_track", lambda bins: bins + 1e-3),
-        ("mlm_mask", masks, "uniform_mask", lambda mask: mask & False),
+        ("mlm_mask", masks, "hide", lambda pair: (pair[0], pair[0])),
         ("state_mask", masks, "state_mask", lambda pair: (pair[0], pair[0])),
     ],
 )

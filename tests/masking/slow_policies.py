@@ -8,7 +8,7 @@ import torch
 from epilm.masking.contract import MaskInput
 from epilm.ngrams.table import KmerScores
 from epilm.tokens.kmers import tokenize_kmers
-from epilm.tokens.vocab import NUM_SPECIAL, PAD
+from epilm.tokens.vocab import IGNORE, MASK, NUM_SPECIAL, PAD
 
 
 def tokens_sharing(bases: set[int], ids: list[int], k: int, stride: int) -> set[int]:
@@ -43,6 +43,19 @@ def global_row(key: dict[int, int], ids: list[int], rate: float, u_last: float, 
             return more if u_last < (target - len(masked)) / (len(more) - len(masked)) else masked
         masked = more
     return masked
+
+
+def shown_rows(ids, mask, choice, drawn, *, vocab_size: int, mask_frac: float, random_frac: float):
+    """80/10/10 a token at a time: the rows that are shown, and the labels; all arguments are tensors ``[B, L]``."""
+    shown, labels = ids.tolist(), [[IGNORE] * ids.shape[1] for _ in ids]
+    for row, column in mask.nonzero().tolist():
+        labels[row][column] = shown[row][column]
+        u = choice[row, column].item()
+        if u < torch.tensor(mask_frac):
+            shown[row][column] = MASK
+        elif u < torch.tensor(mask_frac + random_frac):
+            shown[row][column] = NUM_SPECIAL + int(drawn[row, column].item() * (vocab_size - NUM_SPECIAL))
+    return torch.tensor(shown), torch.tensor(labels)
 
 
 def scores_of(rank: np.ndarray, k: int) -> KmerScores:

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from epilm.bench.measure import Case, Duel, Workbench
-from epilm.masking.hashing import uniform
-from epilm.masking.mlm import corrupt, uniform_mask
+from epilm.masking.contract import MaskInput, Moment
+from epilm.masking.hide import hide
 from epilm.masking.state_mask import state_mask
+from epilm.masking.uniform import UniformPolicy
 from epilm.tokens.vocab import IGNORE, MASK, NUM_SPECIAL, NUM_STATE_SPECIAL, dna_vocab_size
 
 RATE, MASK_FRACTION, RANDOM_FRACTION = 0.15, 0.8, 0.1
@@ -25,7 +26,7 @@ def one_thread() -> Callable[[], None]:
 
 
 def mlm_mask(bench: Workbench) -> Duel:
-    """15 % of 510 tokens, 80/10/10, with the random numbers; ours from the stateless hash of the samples' positions.
+    """15 % of 510 tokens, 80/10/10, with the random numbers; ours is what training runs, from the stateless hash of positions.
 
     The peer is the loop of BERT's ``create_masked_lm_predictions`` (and of its many copies): shuffle a row's positions,
     take the first 15 %, decide on each. Random on both sides, so shares are compared.
@@ -37,16 +38,15 @@ def mlm_mask(bench: Workbench) -> Duel:
     ids = torch.randint(NUM_SPECIAL, vocab_size, (num_ours, length), generator=generator)
     position = torch.arange(num_ours)
     shuffle = random.Random(bench.seed)
-    batch_rows = 256
+    batch_rows, policy = 256, UniformPolicy(RATE)
 
     def ours() -> tuple[Tensor, Tensor]:
         parts = [batch(rows, at) for rows, at in zip(ids.split(batch_rows), position.split(batch_rows), strict=True)]
         return torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
 
     def batch(rows: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
-        mask = uniform_mask(rows, rate=RATE, uniforms=uniform(bench.seed, 0, at, length))
-        choice, drawn = uniform(bench.seed, 1, at, length), uniform(bench.seed, 2, at, length)
-        return corrupt(rows, mask, vocab_size=vocab_size, u_choice=choice, u_random=drawn)
+        mask = policy.mask(MaskInput(rows, rows, at, bench.seed, k, 1), Moment(0, 1, {}))
+        return hide(rows, mask, seed=bench.seed, position=at, choice_stream=12, random_stream=13, vocab_size=vocab_size)
 
     def theirs() -> tuple[Tensor, Tensor]:
         pairs = [mask_row(row.tolist(), shuffle, vocab_size) for row in ids[:num_theirs]]

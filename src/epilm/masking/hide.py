@@ -1,4 +1,7 @@
-"""80/10/10 drawn at the masked positions alone: the same result as drawing everywhere, at a fraction of the work."""
+"""What is shown of the masked tokens (Devlin et al. 2019, section 3.1): 80 % MASK, 10 % a random k-mer, 10 % as they are.
+
+Drawn at the masked positions alone: the same result as drawing everywhere, at a fraction of the work.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ def hide(
     mask_frac: float = 0.8,
     random_frac: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
-    """Equal, to the last bit, to :func:`epilm.masking.mlm.corrupt` with the draws ``uniform(seed, stream, position, L)``.
+    """Show MASK, a random k-mer (never a special) or the k-mer itself in the place of every masked token.
+
+    The draws of token ``t`` are those of ``uniform(seed, stream, position, L)[:, t]``.
 
     Args:
         ids: int64 ``[B, L]``.
@@ -42,7 +47,8 @@ def hide(
     num_kmers = vocab_size - NUM_SPECIAL
     choice = uniform_at(seed, choice_stream, position, row, column)
     drawn = uniform_at(seed, random_stream, position, row, column)
-    shown = (drawn * num_kmers).to(torch.int64).clamp_(max=num_kmers - 1).add_(NUM_SPECIAL)
+    # 24-bit draws below 1, times 4**k: exact in float32, and so below 4**k
+    shown = drawn.mul_(num_kmers).to(torch.int64).add_(NUM_SPECIAL)
     shown.masked_fill_(choice < mask_frac, MASK)
     shown = torch.where(choice >= mask_frac + random_frac, hidden, shown)
     inputs = ids.reshape(-1).index_copy(0, flat, shown).view(ids.shape)

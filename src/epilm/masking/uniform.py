@@ -8,7 +8,6 @@ from torch import Tensor
 
 from epilm.masking.contract import MaskInput, Moment, Stateless
 from epilm.masking.hashing import uniform
-from epilm.masking.mlm import uniform_mask
 
 _STREAM = 11
 
@@ -22,4 +21,4 @@ class UniformPolicy(Stateless):
 
     def mask(self, batch: MaskInput, moment: Moment) -> Tensor:
         draws = uniform(batch.seed, _STREAM, batch.position, batch.ids.shape[1])
-        return uniform_mask(batch.ids, rate=self.rate, uniforms=draws)
+        return (draws < self.rate).logical_and_(batch.real)
