@@ -108,12 +108,12 @@ def test_arms_must_see_the_same_tokens(empty_corpus, tmp_path):
 def test_a_base_may_lie_in_a_file_and_is_kept_whole(tmp_path, monkeypatch):
     (tmp_path / "base.yaml").write_text(yaml.safe_dump(settings()["base"]))
     monkeypatch.chdir(tmp_path)
-    recipe = parse_recipe(TuneRecipe, settings(base="base.yaml", max_concurrent=2, fail_fast=True))
+    recipe = parse_recipe(TuneRecipe, settings(base="base.yaml", fail_fast=True, ray={"num_cpus": 3}))
     (tmp_path / "resolved.yaml").write_text(to_yaml(recipe))
     again = load_recipe(TuneRecipe, tmp_path / "resolved.yaml")
     assert again.base == recipe.base
     inline = parse_recipe(TuneRecipe, settings())
-    assert fingerprint(again.identity()) == fingerprint(inline.identity()), "where and how many at once decide nothing"
+    assert fingerprint(again.identity()) == fingerprint(inline.identity()), "places decide nothing"
     other = parse_recipe(TuneRecipe, settings(trials=5))
     assert fingerprint(other.identity()) != fingerprint(inline.identity())
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from epilm.storage import Location
-from epilm.tune.experiment import has_state
+from epilm.tune.experiment import has_state, head_share
 from epilm.tune.halving import Halving
 from epilm.tune.log import TrialLog, read_events, reason
 from epilm.tune.plan import ComparePlan
@@ -298,3 +298,10 @@ def test_state_of_tune_is_told_from_an_empty_start(tmp_path):
     assert not has_state(folder)
     (folder / "experiment_state-2026.json").write_text("")
     assert has_state(folder)
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 19, 50])
+def test_no_more_than_the_wanted_trials_find_room_on_the_head(most):
+    share = round(head_share(most) * 10_000)
+    assert most * share + 100 <= 10_000, "ten cleaners of Ray Train beside them"
+    assert (most + 1) * (share - 1) > 10_000, "Ray may cut a step off"

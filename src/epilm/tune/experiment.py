@@ -19,9 +19,8 @@ from epilm.tune.log import TrialLog
 from epilm.tune.plan import Plan
 from epilm.tune.trainable import VALUE, run_trial
 
-_OWN_PROCESS: dict[str, float] = {"CPU": 0, "memory": 1 << 20}
-"""What a trial's own process reserves: it only waits for its workers. Tune wants something, and a thousandth of a CPU would
-keep a whole one from the data tasks."""
+_HEAD = "node:__internal_head__"
+"""A resource of which every Ray has exactly 1, on its head node."""
 
 
 def run_experiment(
@@ -60,10 +59,10 @@ def run_experiment(
         resume = ResumeConfig(finished=kind.SKIP, unfinished=kind.RESUME, errored=kind.RESUME)
     else:
         state.delete()  # killed before Tune kept anything: trainings are in the trials' own folders
-    trainable = tune.with_resources(tune.with_parameters(run_trial, plan=plan), _OWN_PROCESS)
+    own_process = tune.PlacementGroupFactory([{"CPU": 0, _HEAD: head_share(max_concurrent)}])
     with _quiet(), _own_signals():
         tune.run(
-            trainable,
+            tune.with_parameters(run_trial, plan=plan),
             name=name,
             storage_path=str(plan.folder),
             config=config,
@@ -75,6 +74,7 @@ def run_experiment(
             resume_config=resume,
             callbacks=[log],
             max_concurrent_trials=max_concurrent,
+            resources_per_trial=own_process,
             fail_fast=fail_fast,
             raise_on_failed_trial=False,
             trial_dirname_creator=_directory,
@@ -85,6 +85,17 @@ def run_experiment(
         raise EpilmError(f"trial {id_} failed: {error} The others are kept; --resume tries it again.")
     if log.num_left:
         raise KeyboardInterrupt
+
+
+def head_share(max_concurrent: int) -> float:
+    """What a trial's own process reserves of the head node, so that no more than ``max_concurrent`` run at once.
+
+    It only waits for its workers: a share of a CPU, however small, would keep a whole one from the data tasks. And Tune's own
+    limit holds for new trials alone: after a kill it starts all unfinished and failed ones together, more than there are
+    workers for. Just above ``1 / (max_concurrent + 1)``, in Ray's steps of 1e-4 (of which its truncation may take one), so that
+    Ray Train's cleaners, each with a thousandth, find room: a training whose cleaner does not start waits for it.
+    """
+    return (10_000 // (max_concurrent + 1) + 2) / 10_000
 
 
 def has_state(folder: Location) -> bool:

@@ -52,7 +52,8 @@ class _WithBase(Recipe):
     warmup_share: float | None = Field(default=None, ge=0, le=1)
     """Warm-up as a share of the steps; the base's own share where absent."""
     max_concurrent: int = Field(default=1, ge=1)
-    """Trials that run at once; each needs its workers' CPUs and one for its data."""
+    """Trials that run at once; each needs its workers' CPUs and one for its data. It stays as it was through --resume: Tune
+    keeps what trials reserve, and the search depends on which trials had ended."""
 
     @field_validator("base", mode="before")
     @classmethod
@@ -70,7 +71,6 @@ class _WithBase(Recipe):
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
         identity["base"] = self.base.identity()
-        del identity["max_concurrent"]
         return identity
 
 
