@@ -44,7 +44,7 @@ VOCAB_SIZE = dna_vocab_size(K)
 SPAN = (-2, -1, 1, 2, 3)
 """A centre's neighbours, in the order in which GeneMask prefers equal ranks."""
 CHOICE, RANDOM = 12, 13
-BATCH_ROWS = 256
+BATCH_ROWS = 512
 
 RankOf = Callable[[int], int]
 """Rank of a token, 1 = highest NPMI."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from epilm.masking.bases import bases_of_centres, bases_of_kmers, span_offsets, tokens_of_bases
 from epilm.masking.contract import MaskInput, Moment, Stateless
 from epilm.masking.draws import CENTRES, words
-from epilm.masking.fast import places
+from epilm.masking.fast import places, rows_of
 from epilm.masking.limits import check_centres, check_span_fits
 from epilm.masking.ranks import NO_RANK, KmerRanks
 from epilm.masking.rates import genemask_rate, genemask_thresholds, kept_centres
@@ -42,7 +42,7 @@ def genemask_from_centres(centres: Tensor, rank: Tensor, tie: Tensor, *, k: int,
     """
     num_kmers = centres.shape[1]
     flat = places(centres)
-    row = flat // num_kmers
+    row = rows_of(flat, num_kmers)
     best, best_rank = _best_in_span(flat - row * num_kmers, row, rank, k)
     # 17 bits of rank, 24 of tie: room for 2**22 rows
     key = ((row << 17 | best_rank) << 24) | (tie.reshape(-1).index_select(0, flat).to(torch.int64) + 2**31) >> 8

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from epilm.masking.fast import places
+from epilm.masking.fast import places, rows_of
 from epilm.masking.hashing import uniform_at
 from epilm.tokens.vocab import IGNORE, MASK, NUM_SPECIAL
 
@@ -40,7 +40,7 @@ def hide(
     """
     length = ids.shape[1]
     flat = places(mask)
-    row = flat // length
+    row = rows_of(flat, length)
     column = flat - row * length
     hidden = ids.reshape(-1).index_select(0, flat)
 
