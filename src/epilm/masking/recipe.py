@@ -74,8 +74,8 @@ class DnaMaskConfig(Config):
 
     rate: float = Field(default=0.15, gt=0, le=0.5)
     """Share of the k-mers that are masked and scored. ``span`` and ``genemask`` come out a little low in sequences rich in N:
-    their centres are as frequent as an unbroken sequence needs, but a span's tokens that hold an N are never masked (one base
-    in ten N: 0.13 and 0.12 for 0.15)."""
+    their centres are as frequent as an unbroken sequence needs, but a span's tokens that hold an N are never masked (every
+    tenth base N at random: 0.13 and 0.12 for 0.15; in one gap: 0.15)."""
     mask_fraction: float = Field(default=0.8, ge=0, le=1)
     """Share of the masked k-mers shown as [MASK]."""
     random_fraction: float = Field(default=0.1, ge=0, le=1)
