@@ -71,6 +71,7 @@ def comparison_of(plan: ComparePlan, baseline: str) -> dict[str, Any]:
     Raises:
         EpilmError: a run did not end.
     """
+    same_tokens = not any(key.startswith("task.tokens") for settings in plan.arms.values() for key in settings)
     metrics: dict[str, dict[int, Mapping[str, float | None]]] = {arm: {} for arm in plan.arms}
     for arm in plan.arms:
         for seed in plan.seeds:
@@ -80,7 +81,7 @@ def comparison_of(plan: ComparePlan, baseline: str) -> dict[str, Any]:
                     f"arm {arm!r} failed from seed {seed}; its error is in {plan.folder}/metrics.jsonl. "
                     "The other runs are kept: go on with --resume."
                 )
-            metrics[arm][seed] = comparable(result.read_json()["final"])
+            metrics[arm][seed] = comparable(result.read_json()["final"], same_tokens=same_tokens)
     summaries, margins = compare(metrics, baseline)
     arms = [
         {

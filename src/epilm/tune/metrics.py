@@ -9,11 +9,13 @@ from epilm.errors import RecipeError
 TEST_SET = "test_contigs"
 COMPARABLE = ("base_loss", "base_accuracy")
 """Scored on the same hidden bases for every policy, k and stride."""
+PER_TOKEN = ("dna_loss", "dna_accuracy")
+"""Scored on the tokens that hold those bases: the same question for every policy, but another for each k and stride."""
 BASELINES = ("unigram_base_loss",)
 """What needs no model: the same for all arms where they are evaluated on the same bases."""
 
 _DECIDES = {
-    "dna": ("task.tokens", "task.dna_mask"),
+    "dna": ("task.tokens",),
     "unigram_dna": ("task.tokens",),
     "state": ("task.state_mask",),
     "loss": ("task.tokens", "task.dna_mask", "task.state_mask", "task.alpha", "task.model.kind"),
