@@ -121,15 +121,15 @@ STAGES: dict[str, Stage] = {
     ),
     "tune": Stage(
         "search masking policies and hyper-parameters with Ray Tune",
-        "Optuna draws settings of a pretrain recipe, ASHA stops the hopeless; all trials see equally many tokens and are compared on "
-        "the same hidden bases of validation contigs. Writes the best as a recipe that `epilm pretrain` runs, and confirms it "
-        "from fresh seeds on test contigs. A killed sweep goes on with --resume.",
+        "Optuna draws settings of a pretrain recipe, ASHA stops the hopeless; all trials see equally many tokens and are "
+        "compared on the same hidden bases of validation contigs. Writes the best as a recipe that `epilm pretrain` runs, and "
+        "confirms it from fresh seeds on test contigs. A killed sweep goes on with --resume.",
         _tune,
     ),
     "eval-masking": Stage(
         "pre-train every masking policy from the same seeds and compare",
-        "Arms of settings over one pretrain recipe, at one budget and from the same seeds; mean, spread and margins to a baseline "
-        "paired by seed, the test contigs scored once. Goes on with --resume.",
+        "Arms of settings over one pretrain recipe, at one budget and from the same seeds; mean, spread and margins to a "
+        "baseline paired by seed, the test contigs scored once. Goes on with --resume.",
         _eval_masking,
     ),
     "embed": Stage(
@@ -283,7 +283,9 @@ def _add_tools(commands: Any) -> None:
     export = commands.add_parser("export", help="write a model folder that transformers loads without epilm")
     export.add_argument("model", help="folder `model` of a pretrain run (or the run)")
     export.add_argument("out", help="folder to write")
-    export.add_argument("--layout", choices=("epilm", "dnabert"), default="epilm", help="dnabert: as BertForMaskedLM reads it")
+    export.add_argument(
+        "--layout", choices=("epilm", "dnabert"), default="epilm", help="dnabert: as BertForMaskedLM reads it"
+    )
     export.add_argument("--overwrite", action="store_true", help="replace an existing export")
     export.set_defaults(run=_run_export)
 

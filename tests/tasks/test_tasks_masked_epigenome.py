@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from epilm.errors import CorpusError, RecipeError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.models.provenance import read_provenance
 from epilm.storage import Location

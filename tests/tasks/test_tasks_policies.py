@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from epilm.errors import CorpusError, RecipeError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
 
 IGNORE, CLS, SEP, MASK, PAD = -100, 2, 3, 4, 0

@@ -17,7 +17,7 @@ from ray import cloudpickle
 from toy_task import Damage, ToyTask
 
 from epilm.errors import CorpusError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.runs import Run, read_metrics
 from epilm.storage import Location
 from epilm.train.checkpoint import fp32_weights, read_meta

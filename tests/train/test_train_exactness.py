@@ -23,7 +23,7 @@ import torch
 from epilm.config import to_yaml
 from epilm.corpus.source import WindowSource
 from epilm.errors import CheckpointError, CorpusError
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.runs import read_metrics
 from epilm.storage import Location

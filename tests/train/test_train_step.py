@@ -9,7 +9,7 @@ import pytest
 import torch
 from toy_task import ToySource, ToyTask
 
-from epilm.masking.policy import Moment
+from epilm.masking.contract import Moment
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.tasks.protocol import Prepared

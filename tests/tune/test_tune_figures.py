@@ -43,7 +43,12 @@ def test_a_margin_takes_common_seeds_alone():
 
 
 def test_figures_that_differ_by_token_are_left_out():
-    metrics = {LOSS: 1.0, "test_contigs/dna_loss": 2.0, "test_contigs/unigram_base_loss": 1.3, "test_contigs/num_samples": 9}
+    metrics = {
+        LOSS: 1.0,
+        "test_contigs/dna_loss": 2.0,
+        "test_contigs/unigram_base_loss": 1.3,
+        "test_contigs/num_samples": 9,
+    }
     per_base = {name: value for name, value in metrics.items() if "base" in name}
     assert comparable(metrics, same_tokens=False) == per_base
     assert comparable(metrics, same_tokens=True) == {**per_base, "test_contigs/dna_loss": 2.0}

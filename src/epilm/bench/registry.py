@@ -14,7 +14,9 @@ from epilm.bench.table import summary
 from epilm.errors import EpilmError
 
 CASES: dict[str, Case] = {
-    case.name: case for module in (sequences, files, ngrams, masks, policies, streams, training) for case in module.CASES
+    case.name: case
+    for module in (sequences, files, ngrams, masks, policies, streams, training)
+    for case in module.CASES
 }
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from epilm.errors import RecipeError
 from epilm.masking.cm_gems import CmGemsPolicy, SwitchRule
 from epilm.masking.cm_step import CmStepPolicy
-from epilm.masking.contract import MaskInput, MaskPolicy, Moment
+from epilm.masking.contract import MaskPolicy
 from epilm.masking.curriculum import TwoPolicies
 from epilm.masking.genemask import GeneMaskPolicy
 from epilm.masking.global_pmi import GlobalPmiPolicy
@@ -26,9 +26,6 @@ from epilm.masking.uniform import UniformPolicy
 
 if TYPE_CHECKING:
     from epilm.ngrams.table import KmerScores
-
-
-__all__ = ["MaskInput", "MaskPolicy", "Moment", "build_policy"]
 
 
 def build_policy(config: DnaMaskConfig, *, scores: KmerScores | None) -> MaskPolicy:
