@@ -8,10 +8,12 @@ import pytest
 
 from epilm.errors import RecipeError
 from epilm.tune.figures import comparable, compare, margin, summary
-from epilm.tune.metrics import check_metric
+from epilm.tune.metrics import check_figure, check_metric
 from epilm.tune.table import format_comparison
 
 LOSS = "test_contigs/base_loss"
+
+SUMS = ("dna_loss", "base_loss", "unigram_base_loss", "state_accuracy", "copy_state_accuracy")
 
 
 def test_summary():
@@ -95,6 +97,14 @@ def test_metrics_that_cannot_choose_are_refused(metric, mode, keys, message):
 
 def test_metrics_that_can_choose():
     check_metric("held_out_contigs/base_loss", "min", ["task.tokens.k", "task.dna_mask.policy"])
+    check_figure("held_out_contigs/dna_perplexity", SUMS)
+    for name, message in [
+        ("base_los", "Did you mean 'base_loss'"),
+        ("unigram_base_loss", "no evaluation of a model"),
+        ("copy_state_accuracy", "no evaluation of a model"),
+    ]:
+        with pytest.raises(RecipeError, match=message):
+            check_figure(f"held_out_contigs/{name}", SUMS)
     check_metric("held_out_contigs/base_accuracy", "max", ["task.tokens.stride"])
     check_metric("held_out_contigs/dna_loss", "min", ["train.optimizer.lr", "task.dna_mask.policy"])
     check_metric("held_out_contigs/state_accuracy", "max", ["task.dna_mask.rate"])

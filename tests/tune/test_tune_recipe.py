@@ -162,7 +162,7 @@ def test_the_best_trial_is_a_recipe_of_its_own(make_sweep):
     best = load_recipe(PretrainRecipe, f"{plan.folder}/{BEST_FILE}")
     trial = plan.trial({"number": 2, **parameters}).recipe
     assert (best.name, best.storage) == ("sweep-best", recipe.base.storage)
-    assert best.task.evaluation.test
+    assert not best.task.evaluation.test, "the confirmation has read the test set"
     assert not trial.task.evaluation.test, "no trial reads the test set"
     assert best.task.corpus == recipe.base.task.corpus
     as_best = trial.model_copy(update={"task": trial.task.model_copy(update={"evaluation": best.task.evaluation})})

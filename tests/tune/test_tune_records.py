@@ -172,7 +172,9 @@ def test_early_stop_remembers_what_was_reached_before_a_kill(make_sweep):
         halving = Halving(plan, AshaConfig(grace=1, reduction_factor=2), evaluations=4, mode="min")
         halving.set_search_properties(VALUE, "min")
         for number in former:
-            trial = SimpleNamespace(trial_id=str(number), config={"number": number}, last_result={EVALUATION: 1})
+            trial = SimpleNamespace(
+                trial_id=str(number), config={"number": number}, last_result={EVALUATION: 1}, status="TERMINATED"
+            )
             halving.on_trial_add(None, trial)
         halving.on_trial_add(None, late)
         return halving.on_trial_result(None, late, {EVALUATION: 1, VALUE: value})
@@ -180,6 +182,27 @@ def test_early_stop_remembers_what_was_reached_before_a_kill(make_sweep):
     assert decision([0, 1, 2], 1.5) == "STOP"
     assert decision([0, 1, 2], 1.05) == "CONTINUE"
     assert decision([], 1.5) == "CONTINUE"
+
+
+def test_a_trial_that_had_been_stopped_is_stopped_again(make_sweep):
+    """Tune keeps its state only every ten seconds: after a kill it starts a trial again that it had just ended."""
+    _, plan = make_sweep()
+    for number, value in enumerate([1.0, 1.1, 9.0]):
+        write_evaluations(plan, number, [value, value - 0.5])
+    halving = Halving(plan, AshaConfig(grace=1, reduction_factor=2), evaluations=4, mode="min")
+    halving.set_search_properties(VALUE, "min")
+    trials = [
+        SimpleNamespace(trial_id=str(n), config={"number": n}, last_result={EVALUATION: 1}, status=status)
+        for n, status in enumerate(["TERMINATED", "TERMINATED", "PENDING"])
+    ]
+    for trial in trials:
+        halving.on_trial_add(None, trial)
+    assert halving.on_trial_result(None, trials[2], {EVALUATION: 3, VALUE: 0.1}) == "STOP"
+    # what the ended ones trained after Tune had ended them counts for nothing: the second rung knows the third trial alone
+    late = SimpleNamespace(trial_id="x", config={"number": 9}, last_result={}, status="PENDING")
+    halving.on_trial_add(None, late)
+    assert halving.on_trial_result(None, late, {EVALUATION: 1, VALUE: 0.9}) == "CONTINUE"
+    assert halving.on_trial_result(None, late, {EVALUATION: 2, VALUE: 8.0}) == "CONTINUE"
 
 
 @pytest.mark.parametrize("asha", [None, AshaConfig()])

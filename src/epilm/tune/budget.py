@@ -58,7 +58,7 @@ class Budget:
         if off > MOST_OFF:
             raise RecipeError(
                 f"budget_tokens={budget:,} is {budget / per_step:,.1f} steps of {per_step:,} tokens; {unit} equal evaluations "
-                f"make {steps}, {off:.0%} off. Trials must come within {MOST_OFF:.0%} of each other: "
+                f"make {steps}, {off:.0%} off. Trials must come within {MOST_OFF:.0%} of it: "
                 f"give at least {round(unit / 2 / MOST_OFF) * per_step:,} tokens, fewer evaluations, or smaller batches."
             )
         return steps

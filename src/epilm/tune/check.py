@@ -8,18 +8,20 @@ from collections.abc import Iterable
 import ray
 
 from epilm.config import fingerprint
-from epilm.errors import RecipeError
+from epilm.errors import EpilmError, RecipeError
 from epilm.session import RayConfig
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
-from epilm.train.pretrain import check_resources
-from epilm.train.recipe import PretrainRecipe, TrainConfig
-from epilm.tune.overrides import as_mapping, lay_over, parse_pretrain
+from epilm.train.pretrain import check_curriculum, check_resources
+from epilm.train.recipe import TrainConfig
+from epilm.tune.metrics import check_figure
 from epilm.tune.plan import ComparePlan, Maker, SweepPlan, Trial, make_maker
 from epilm.tune.recipe import CompareRecipe, TuneRecipe
 from epilm.tune.space import samples
 
 ARMS = "arms"
-_RANDOM_BUDGETS = 64
+_RANDOM_POINTS = 64
+_CHECKED: set[str] = set()
+"""Fingerprints of what this process has found right."""
 
 
 def check_tune(recipe: TuneRecipe) -> SweepPlan:
@@ -37,27 +39,37 @@ def check_tune(recipe: TuneRecipe) -> SweepPlan:
         raise RecipeError(
             f"metric={recipe.metric!r}: the corpus has no evaluation set {set_name!r}; it has {', '.join(sets) or 'none'}."
         )
+    check_figure(recipe.metric, task.sum_counts)
     _check_points(recipe, maker)
-    if recipe.confirm:
-        baseline = lay_over(as_mapping(recipe.base), recipe.confirm.baseline)
-        _check_tasks([parse_pretrain(baseline, source="confirm.baseline")])
     check_concurrency(recipe.base.train, recipe.max_concurrent, recipe.ray)
     return SweepPlan(maker, recipe.metric, recipe.seed)
 
 
 def _check_points(recipe: TuneRecipe, maker: Maker) -> None:
-    """Every value of the space with its data and within the budget."""
-    mapping, recipes = as_mapping(recipe.base), []
-    for drawn in samples(recipe.space, num_random=_RANDOM_BUDGETS, seed=recipe.seed):
-        trial = parse_pretrain(lay_over(mapping, drawn), source=f"space, at {drawn}")
-        maker.budget.settings(trial.train, trial.task.tokens)
-        recipes.append(trial)
-    _check_tasks(recipes[: len(recipes) - _RANDOM_BUDGETS])
+    """Every value of the space and many of their combinations, each as the trial that it would be, and as the winner that
+    the confirmation's baseline is laid over."""
+    trials: list[Trial] = []
+    for drawn in samples(recipe.space, num_random=_RANDOM_POINTS, seed=recipe.seed):
+        try:
+            trials.append(maker.make("trial", "trial", [drawn], seed=recipe.seed, test=False))
+            if recipe.confirm:
+                arms = {"baseline": dict(recipe.confirm.baseline)}
+                confirmed = ComparePlan(maker, recipe.metric, "confirm", arms, (recipe.seed + 1,), drawn)
+                trials.append(confirmed.trial({"run": confirmed.runs[0]}))
+            _check_trials(trials[-2:])
+        except EpilmError as error:
+            raise RecipeError(f"space, at {drawn}: {error}") from error
 
 
-def _check_tasks(recipes: Iterable[PretrainRecipe]) -> None:
-    for task in {fingerprint(r.task): r.task for r in recipes}.values():
-        MaskedEpigenomeTask(task, 0).check()
+def _check_trials(trials: Iterable[Trial]) -> None:
+    """The data, the policy and the curriculum of each, as `epilm pretrain` checks them."""
+    for recipe in (trial.recipe for trial in trials):
+        key = fingerprint({"task": recipe.task.model_dump(mode="json"), "train": recipe.train.model_dump(mode="json")})
+        if key not in _CHECKED:
+            task = MaskedEpigenomeTask(recipe.task, 0)
+            task.check()
+            check_curriculum(task, recipe.train)
+            _CHECKED.add(key)
 
 
 def check_compare(recipe: CompareRecipe) -> ComparePlan:
@@ -70,7 +82,7 @@ def check_compare(recipe: CompareRecipe) -> ComparePlan:
     plan = ComparePlan(maker, "held_out_contigs/base_loss", ARMS, recipe.arms, recipe.seeds, {})
     trials = [plan.trial({"run": run}) for run in plan.runs[: len(recipe.arms)]]
     _check_equal(trials, recipe.budget_tokens)
-    _check_tasks(t.recipe for t in trials)
+    _check_trials(trials)
     sets = MaskedEpigenomeTask(trials[0].recipe.task, 0).eval_sets(final=False)
     if "held_out_contigs" not in sets:
         raise RecipeError(

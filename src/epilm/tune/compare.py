@@ -30,6 +30,10 @@ def run_compare(
     task = MaskedEpigenomeTask(recipe.base.task, recipe.seed)
     run = open_run(recipe, stage="eval-masking", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
     progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
+    if not recipe.base.task.evaluation.test_contigs:
+        progress(
+            "warning: base.task.evaluation.test_contigs is empty: the arms are compared on validation contigs alone"
+        )
     with ray_session(recipe.ray):
         comparison = train_arms(plan, run, recipe.baseline, recipe.max_concurrent, progress)
     table = format_comparison(comparison)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from epilm.tune.metrics import BASELINES, COMPARABLE, PER_TOKEN
+from epilm.tune.metrics import BASELINES, COMPARABLE, PER_TOKEN, PER_TOKEN_BASELINES
 
 CONFIDENCE = 0.95
 
@@ -18,8 +18,13 @@ Runs = Mapping[str, Mapping[int, Mapping[str, float | None]]]
 
 def comparable(metrics: Mapping[str, Any], *, same_tokens: bool) -> dict[str, float | None]:
     """Of the figures of a run, those that may be compared between arms; those per token where all have the same tokens."""
-    kept = (*COMPARABLE, *BASELINES, *(PER_TOKEN if same_tokens else ()))
+    kept = (*COMPARABLE, *BASELINES, *((*PER_TOKEN, *PER_TOKEN_BASELINES) if same_tokens else ()))
     return {name: value for name, value in metrics.items() if name.rpartition("/")[2] in kept}
+
+
+def needs_no_model(name: str) -> bool:
+    """Whether a figure is a baseline's."""
+    return name.rpartition("/")[2] in (*BASELINES, *PER_TOKEN_BASELINES)
 
 
 def summary(values: list[float]) -> dict[str, float | int | None]:
@@ -64,6 +69,6 @@ def compare(runs: Runs, baseline: str) -> tuple[dict[str, dict[str, Any]], list[
     for arm, metrics in by_seed.items():
         for name, values in metrics.items():
             found = margin(values, by_seed[baseline][name])
-            if arm != baseline and name.rpartition("/")[2] not in BASELINES and found is not None:
+            if arm != baseline and not needs_no_model(name) and found is not None:
                 margins.append({"arm": arm, "metric": name, **found})
     return summaries, margins

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import AsyncHyperBandScheduler, TrialScheduler
 
 from epilm.tune.plan import Plan
@@ -31,17 +32,25 @@ class Halving(AsyncHyperBandScheduler):
             reduction_factor=asha.reduction_factor if asha else 2,
         )
         self._plan, self._evaluations, self._sign = plan, evaluations, 1.0 if mode == "max" else -1.0
+        self._stopped: set[str] = set()
+        """Trials that had been stopped when the sweep was killed, and that Tune starts again all the same."""
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, trial)
         if not trial.last_result:
             return
+        ended = trial.status == Trial.TERMINATED
         for evaluation in evaluations_of(self._plan.folder, self._plan.trial(trial.config), self._plan.metric):
-            if evaluation.value is not None:
-                self._trial_info[trial.trial_id].on_result(trial, evaluation.index, self._sign * evaluation.value)
+            if ended and evaluation.index > trial.last_result[EVALUATION]:
+                break  # trained on while Tune ended it: it had been stopped before
+            if evaluation.value is None or evaluation.index >= self._evaluations:
+                continue
+            bracket = self._trial_info[trial.trial_id]
+            if bracket.on_result(trial, evaluation.index, self._sign * evaluation.value) == TrialScheduler.STOP:
+                self._stopped.add(trial.trial_id)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        if not math.isfinite(result[VALUE]):
+        if not math.isfinite(result[VALUE]) or trial.trial_id in self._stopped:
             return TrialScheduler.STOP
         if result[EVALUATION] >= self._evaluations:
             return TrialScheduler.CONTINUE

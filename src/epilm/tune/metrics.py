@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 
 from epilm.errors import RecipeError
 
@@ -11,8 +12,9 @@ COMPARABLE = ("base_loss", "base_accuracy")
 """Scored on the same hidden bases for every policy, k and stride."""
 PER_TOKEN = ("dna_loss", "dna_accuracy")
 """Scored on the tokens that hold those bases: the same question for every policy, but another for each k and stride."""
-BASELINES = ("unigram_base_loss",)
-"""What needs no model: the same for all arms where they are evaluated on the same bases."""
+BASELINES = ("unigram_base_loss", "unigram_base_accuracy")
+"""What the frequencies of k-mers reach without a model, on the same bases."""
+PER_TOKEN_BASELINES = ("unigram_dna_loss", "unigram_dna_accuracy")
 
 _DECIDES = {
     "dna": ("task.tokens",),
@@ -21,6 +23,24 @@ _DECIDES = {
     "loss": ("task.tokens", "task.dna_mask", "task.state_mask", "task.alpha", "task.model.kind"),
 }
 """Beginning of a metric's name -> settings that change what it measures."""
+
+
+def check_figure(metric: str, known: Collection[str]) -> None:
+    """Refuse a figure that no evaluation has, or that needs no model.
+
+    Args:
+        known: the sums of the task; a perplexity belongs to each loss.
+
+    Raises:
+        RecipeError: names the nearest figure that there is.
+    """
+    own = [n for n in known if not n.startswith(("unigram_", "copy_", "majority_"))]
+    own += [n.replace("_loss", "_perplexity") for n in own if n.endswith("_loss") and not n.startswith("base")]
+    name = metric.rpartition("/")[2]
+    if name not in own:
+        near = difflib.get_close_matches(name, own, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise RecipeError(f"metric={metric!r}: no evaluation of a model has {name!r}.{hint} Allowed: {', '.join(own)}.")
 
 
 def check_metric(metric: str, mode: str, keys: Iterable[str]) -> None:
@@ -37,7 +57,7 @@ def check_metric(metric: str, mode: str, keys: Iterable[str]) -> None:
             f"metric={metric!r} is of the test set, on which nothing may be chosen. Use held_out_contigs/base_loss; "
             "confirm reports the test set once."
         )
-    if (name.endswith("loss") and mode == "max") or (name.endswith("accuracy") and mode == "min"):
+    if (name.endswith(("loss", "perplexity")) and mode == "max") or (name.endswith("accuracy") and mode == "min"):
         raise RecipeError(
             f"mode={mode!r} would look for the worst {name}; use mode={'min' if mode == 'max' else 'max'!r}."
         )

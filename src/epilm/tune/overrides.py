@@ -30,6 +30,9 @@ FIXED = {
     "train.checkpoints_kept": "a trial keeps its last checkpoint",
     "train.optimizer.warmup_steps": "it follows from warmup_share",
     "train.num_workers": "it changes where a trial runs, not what it reaches",
+    "train.cpus_per_worker": "it changes where a trial runs, not what it reaches",
+    "train.use_gpu": "it changes where a trial runs, not what it reaches",
+    "train.resources_per_worker": "it changes where a trial runs, not what it reaches",
 }
 """What no override may change, and why."""
 

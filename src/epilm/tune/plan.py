@@ -109,7 +109,8 @@ class Maker:
     def best(self, name: str, parameters: Mapping[str, Any], seed: int) -> PretrainRecipe:
         """The trial as a recipe of its own: places, evaluation and checkpoints are the base's."""
         recipe = self._scheduled(lay_over(as_mapping(self.base), parameters), name)
-        return parse_pretrain(lay_over(as_mapping(recipe), {"name": name, "seed": seed}), source=name)
+        own = {"name": name, "seed": seed, "task.evaluation.test": False}  # the test is read once, by the confirmation
+        return parse_pretrain(lay_over(as_mapping(recipe), own), source=name)
 
     def _scheduled(self, mapping: Mapping[str, Any], source: str) -> PretrainRecipe:
         plain = parse_pretrain(mapping, source=source)

@@ -89,7 +89,7 @@ class TuneRecipe(_WithBase):
     asha: AshaConfig | None = AshaConfig()
     """Early stop; null = every trial spends its whole budget."""
     fail_fast: bool = False
-    """End the sweep at the first trial that fails; else it is recorded and the others go on."""
+    """End the sweep at the first trial that raises an error; else it is recorded and the others go on."""
     confirm: ConfirmConfig | None = ConfirmConfig()
     """Confirmation of the choice; null = none."""
     ray: RayConfig = RayConfig(dashboard=True)

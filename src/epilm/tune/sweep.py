@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import yaml
@@ -17,7 +18,7 @@ from epilm.tune.experiment import run_experiment
 from epilm.tune.halving import Halving
 from epilm.tune.log import TrialLog, read_events
 from epilm.tune.overrides import as_mapping
-from epilm.tune.plan import ComparePlan, SweepPlan
+from epilm.tune.plan import RUN, ComparePlan, SweepPlan
 from epilm.tune.recipe import TuneRecipe
 from epilm.tune.records import TrialRecord, best_of, collect, spent
 from epilm.tune.search import importance, make_search
@@ -83,14 +84,22 @@ def _confirm(recipe: TuneRecipe, plan: SweepPlan, run: Run, best: TrialRecord, p
     confirm = recipe.confirm
     assert confirm is not None
     seeds = tuple(range(recipe.seed + 1, recipe.seed + 1 + confirm.seeds))
-    arms = {BEST: best.parameters, BASELINE: dict(confirm.baseline)}
-    comparison = train_arms(
-        ComparePlan(plan.maker, recipe.metric, CONFIRM, arms, seeds, best.parameters),
-        run,
-        BASELINE,
-        recipe.max_concurrent,
-        progress,
+    compared = ComparePlan(
+        plan.maker,
+        recipe.metric,
+        CONFIRM,
+        {BEST: best.parameters, BASELINE: dict(confirm.baseline)},
+        seeds,
+        best.parameters,
     )
+    own, other = (compared.trial({RUN: f"{arm}/seed-{seeds[0]}"}).recipe.identity() for arm in compared.arms)
+    against = BASELINE
+    if own == other:
+        progress(f"the best trial is the baseline itself: trained from {len(seeds)} fresh seeds, without a margin")
+        compared, against = replace(compared, arms={BEST: best.parameters}), BEST
+    if not recipe.base.task.evaluation.test_contigs:
+        progress("warning: base.task.evaluation.test_contigs is empty: confirmed on the contigs that it was chosen by")
+    comparison = train_arms(compared, run, against, recipe.max_concurrent, progress)
     for line in format_comparison(comparison).splitlines():
         progress(line)
     return comparison

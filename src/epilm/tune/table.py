@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from epilm.tune.figures import CONFIDENCE
-from epilm.tune.metrics import COMPARABLE
+from epilm.tune.figures import CONFIDENCE, needs_no_model
+
+_SAME = 1e-9
 
 
 def format_comparison(comparison: Mapping[str, Any]) -> str:
     """A block a metric: each arm's mean and deviation over seeds, and its margin to the baseline with its interval."""
     arms = comparison["arms"]
     names = dict.fromkeys(name for arm in arms for name in arm["summary"])
-    metrics = [name for name in names if name.rpartition("/")[2] in COMPARABLE]
+    metrics = [name for name in names if not needs_no_model(name)]
     return "\n\n".join("\n".join(_block(comparison, metric)) for metric in metrics)
 
 
@@ -28,7 +29,7 @@ def _block(comparison: Mapping[str, Any], metric: str) -> list[str]:
             rows.append([arm["name"], _number(found["mean"]), _number(found["sd"]), str(found["n"]), margin])
     unigram = _unigram(comparison, metric)
     if unigram is not None:
-        rows.append(["(unigram)", _number(unigram), "", "", "no model: the frequencies of the bases"])
+        rows.append(["(unigram)", _number(unigram), "", "", "no model: the frequencies of k-mers"])
     widths = [max(len(row[i]) for row in rows) for i in range(4)]
     return [metric] + [
         "  ".join(["  " + row[0].ljust(widths[0]), *(row[i].rjust(widths[i]) for i in (1, 2, 3)), row[4]])
@@ -37,13 +38,11 @@ def _block(comparison: Mapping[str, Any], metric: str) -> list[str]:
 
 
 def _unigram(comparison: Mapping[str, Any], metric: str) -> float | None:
-    """What no model reaches on the same bases."""
+    """What the frequencies of k-mers reach on the same bases; None where it is not the same for all arms (another k)."""
     set_name, _, name = metric.partition("/")
-    for arm in comparison["arms"]:
-        found = arm["summary"].get(f"{set_name}/unigram_{name}")
-        if found is not None:
-            return found["mean"]
-    return None
+    found = [arm["summary"].get(f"{set_name}/unigram_{name}") for arm in comparison["arms"]]
+    means = [summary["mean"] for summary in found if summary is not None]
+    return means[0] if means and max(means) - min(means) < _SAME else None
 
 
 def _number(value: float | None) -> str:
