@@ -83,3 +83,16 @@ def test_settings_teach():
     rows = {key: (kind, default, text) for key, kind, default, text in describe_settings(Outer)}
     assert rows["inner.lr"] == ("float", "0.001", "Learning rate.")
     assert rows["name"][1] == "required"
+
+
+class Free(Config):
+    options: dict[str, int] = {}
+
+
+class Named(Config):
+    by_name: dict[str, Free] = {}
+
+
+def test_a_wrong_key_below_a_name_that_the_user_chose():
+    with pytest.raises(RecipeError, match=r"by_name\.mine\.wrong: unknown setting"):
+        parse_recipe(Named, {"by_name": {"mine": {"wrong": 1}}})

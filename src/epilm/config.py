@@ -106,7 +106,7 @@ def _keys_at(cls: Any, location: tuple[Any, ...]) -> list[str]:
                 field = candidate.model_fields.get(str(part))
                 if field is not None:
                     following += _models_in(field.annotation)
-                elif part in {getattr(f.default, "value", f.default) for f in candidate.model_fields.values()}:
+                elif any(part == getattr(f.default, "value", f.default) for f in candidate.model_fields.values()):
                     following.append(candidate)  # a discriminated union repeats its tag in the location
             if isinstance(part, int):
                 following.append(candidate)

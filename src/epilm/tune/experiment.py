@@ -83,7 +83,7 @@ def run_experiment(
     if fail_fast and log.failures:
         id_, error = next(iter(log.failures.items()))
         raise EpilmError(f"trial {id_} failed: {error} The others are kept; --resume tries it again.")
-    if log.num_left:
+    if log.num_left > 0:
         raise KeyboardInterrupt
 
 
