@@ -14,9 +14,10 @@ from epilm.tune.halving import Halving
 from epilm.tune.log import TrialLog, read_events, reason
 from epilm.tune.plan import ComparePlan
 from epilm.tune.recipe import AshaConfig
-from epilm.tune.records import Evaluation, attempts, best_of, collect, fate, seconds_of, spent
+from epilm.tune.records import Evaluation, TrialRecord, attempts, best_of, collect, fate, seconds_of, spent
 from epilm.tune.search import FEWEST, importance, make_search
 from epilm.tune.space import Parameter
+from epilm.tune.sweep import confirmation_plan
 from epilm.tune.trainable import EVALUATION, VALUE
 
 LR = "train.optimizer.lr"
@@ -328,3 +329,13 @@ def test_no_more_than_the_wanted_trials_find_room_on_the_head(most):
     share = round(head_share(most) * 10_000)
     assert most * share + 100 <= 10_000, "ten cleaners of Ray Train beside them"
     assert (most + 1) * (share - 1) > 10_000, "Ray may cut a step off"
+
+
+@pytest.mark.parametrize(("policy", "arms"), [("span", ["best", "baseline"]), ("uniform", ["best"])])
+def test_a_best_trial_that_is_the_baseline_has_no_margin_to_itself(make_sweep, policy, arms):
+    recipe, plan = make_sweep()
+    drawn = {"task.dna_mask.policy": policy, "train.optimizer.lr": 0.002}
+    best = TrialRecord("t000", "trials/t000", drawn, "finished", (), 0, 0.0, None)
+    confirmed = confirmation_plan(recipe, plan, best)
+    assert list(confirmed.arms) == arms
+    assert recipe.seed not in confirmed.seeds

@@ -70,7 +70,7 @@ def sweep(corpus, tmp_path_factory):
             "trials": 2,
             "max_concurrent": 2,
             "asha": {"grace": 1, "reduction_factor": 2},
-            "confirm": {"seeds": 1, "baseline": {"task.dna_mask.policy": "uniform"}},
+            "confirm": {"seeds": 1, "baseline": {"task.dna_mask.policy": "uniform", "task.dna_mask.rate": 0.3}},
         },
     )
     lines: list[str] = []

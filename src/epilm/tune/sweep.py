@@ -81,28 +81,29 @@ def write_best(recipe: TuneRecipe, plan: SweepPlan, best: TrialRecord) -> None:
 
 def _confirm(recipe: TuneRecipe, plan: SweepPlan, run: Run, best: TrialRecord, progress: Progress) -> dict[str, Any]:
     """Best and baseline from seeds that the search never used; nothing is chosen on it."""
-    confirm = recipe.confirm
-    assert confirm is not None
-    seeds = tuple(range(recipe.seed + 1, recipe.seed + 1 + confirm.seeds))
-    compared = ComparePlan(
-        plan.maker,
-        recipe.metric,
-        CONFIRM,
-        {BEST: best.parameters, BASELINE: dict(confirm.baseline)},
-        seeds,
-        best.parameters,
-    )
-    own, other = (compared.trial({RUN: f"{arm}/seed-{seeds[0]}"}).recipe.identity() for arm in compared.arms)
-    against = BASELINE
-    if own == other:
-        progress(f"the best trial is the baseline itself: trained from {len(seeds)} fresh seeds, without a margin")
-        compared, against = replace(compared, arms={BEST: best.parameters}), BEST
+    compared = confirmation_plan(recipe, plan, best)
+    against = BASELINE if BASELINE in compared.arms else BEST
+    if against == BEST:
+        progress(
+            f"the best trial is the baseline itself: {len(compared.seeds)} fresh seeds show its spread, not a margin"
+        )
     if not recipe.base.task.evaluation.test_contigs:
         progress("warning: base.task.evaluation.test_contigs is empty: confirmed on the contigs that it was chosen by")
     comparison = train_arms(compared, run, against, recipe.max_concurrent, progress)
     for line in format_comparison(comparison).splitlines():
         progress(line)
     return comparison
+
+
+def confirmation_plan(recipe: TuneRecipe, plan: SweepPlan, best: TrialRecord) -> ComparePlan:
+    """The best trial and the baseline laid over it; the best alone where the two are one training."""
+    confirm = recipe.confirm
+    assert confirm is not None
+    seeds = tuple(range(recipe.seed + 1, recipe.seed + 1 + confirm.seeds))
+    arms = {BEST: best.parameters, BASELINE: dict(confirm.baseline)}
+    both = ComparePlan(plan.maker, recipe.metric, CONFIRM, arms, seeds, best.parameters)
+    own, other = (both.trial({RUN: f"{arm}/seed-{seeds[0]}"}).recipe.identity() for arm in arms)
+    return replace(both, arms={BEST: best.parameters}) if own == other else both
 
 
 def result_of(
