@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from epilm.config import load_recipe, parse_recipe
 from epilm.corpus.build import build_corpus
 from epilm.corpus.recipe import CorpusRecipe
+from epilm.errors import RecipeError
 from epilm.hashing import hash_u64
 from epilm.runs import read_metrics
 from epilm.storage import Location
 from epilm.train.recipe import PretrainRecipe
+from epilm.tune.check import check_tune
 from epilm.tune.recipe import TuneRecipe
 from epilm.tune.sweep import run_tune
 
@@ -42,40 +47,65 @@ def corpus(ray_local, tmp_path_factory) -> str:
     return str(folder / "corpus")
 
 
+def search(corpus: str, storage: Path, *, mask: dict | None = None, **changes) -> TuneRecipe:
+    """The recipe of a search of two trials over learning rate and policy."""
+    settings = {
+        "name": "sweep",
+        "storage": str(storage),
+        "seed": 3,
+        "base": {
+            "name": "base",
+            "task": {
+                "corpus": corpus,
+                "model": {"kind": "dbert", "hidden_size": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.0},
+                "tokens": {"k": 3, "stride": 1},
+                "dna_mask": mask or {},
+                "evaluation": {"max_windows": 8, "test_contigs": ["chr3"]},
+            },
+            "train": {"steps": STEPS, "global_batch": BATCH, "num_workers": 1, "threads_per_worker": 1},
+        },
+        "space": {
+            "train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
+            "task.dna_mask.policy": {"values": ["uniform", "span"]},
+        },
+        "budget_tokens": STEPS * BATCH * TOKENS,
+        "evaluations": 2,
+        "trials": 2,
+        "max_concurrent": 2,
+        "asha": {"grace": 1, "reduction_factor": 2},
+        "confirm": {"seeds": 1, "baseline": {"task.dna_mask.policy": "uniform", "task.dna_mask.rate": 0.3}},
+    }
+    return parse_recipe(TuneRecipe, settings | changes)
+
+
 @pytest.fixture(scope="module")
 def sweep(corpus, tmp_path_factory):
     """(result, lines of progress, run folder)."""
-    recipe = parse_recipe(
-        TuneRecipe,
-        {
-            "name": "sweep",
-            "storage": str(tmp_path_factory.mktemp("sweep-runs")),
-            "seed": 3,
-            "base": {
-                "name": "base",
-                "task": {
-                    "corpus": corpus,
-                    "model": {"kind": "dbert", "hidden_size": 8, "num_layers": 1, "num_heads": 1, "dropout": 0.0},
-                    "tokens": {"k": 3, "stride": 1},
-                    "evaluation": {"max_windows": 8, "test_contigs": ["chr3"]},
-                },
-                "train": {"steps": STEPS, "global_batch": BATCH, "num_workers": 1, "threads_per_worker": 1},
-            },
-            "space": {
-                "train.optimizer.lr": {"low": 1e-4, "high": 1e-1, "log": True},
-                "task.dna_mask.policy": {"values": ["uniform", "span"]},
-            },
-            "budget_tokens": STEPS * BATCH * TOKENS,
-            "evaluations": 2,
-            "trials": 2,
-            "max_concurrent": 2,
-            "asha": {"grace": 1, "reduction_factor": 2},
-            "confirm": {"seeds": 1, "baseline": {"task.dna_mask.policy": "uniform", "task.dna_mask.rate": 0.3}},
-        },
-    )
+    recipe = search(corpus, tmp_path_factory.mktemp("sweep-runs"))
     lines: list[str] = []
     result = run_tune(recipe, progress=lines.append)
     return result, lines, Location(recipe.storage) / recipe.name
+
+
+def test_a_trial_that_pretraining_would_refuse_is_refused_before_the_first(corpus, tmp_path) -> None:
+    """Each value alone is fine; it is the pair, the budget, or the baseline over the winner that is not."""
+    table = str(tmp_path / "scores.parquet")
+    words = ["".join("ACGT"[code >> s & 3] for s in (4, 2, 0)) for code in range(64)]
+    pq.write_table(pa.table({"kmer": words, "count": [1000] * 64, "npmi": np.linspace(2, 1, 64)}), table)
+    check_tune(search(corpus, tmp_path))
+    centres = {"values": [0.02, 0.1]}
+    pair = {"task.tokens.k": {"values": [3, 8]}, "task.dna_mask.span.centre_probability": centres}
+    with pytest.raises(RecipeError, match=r"space, at .*\n?.*centre_probability"):
+        check_tune(search(corpus, tmp_path, mask={"policy": "span"}, space=pair, budget_tokens=100_000))
+    gems = {"policy": "cm-gems", "table": table, "cm_gems": {"window_steps": 4}}
+    only_rate = {"train.optimizer.lr": {"low": 1e-4, "high": 1e-1}}
+    with pytest.raises(RecipeError, match="can never move on"):
+        check_tune(search(corpus, tmp_path, mask=gems, space=only_rate))
+    large = {"seeds": 1, "baseline": {"train.global_batch": 48_000}}
+    with pytest.raises(RecipeError, match="equal evaluations"):
+        check_tune(search(corpus, tmp_path, confirm=large))
+    with pytest.raises(RecipeError, match="Did you mean 'base_loss'"):
+        check_tune(search(corpus, tmp_path, metric="held_out_contigs/base_los"))
 
 
 def test_a_search_ends_with_its_best_trial(sweep):

@@ -20,8 +20,6 @@ from epilm.tune.space import samples
 
 ARMS = "arms"
 _RANDOM_POINTS = 64
-_CHECKED: set[str] = set()
-"""Fingerprints of what this process has found right."""
 
 
 def check_tune(recipe: TuneRecipe) -> SweepPlan:
@@ -48,28 +46,29 @@ def check_tune(recipe: TuneRecipe) -> SweepPlan:
 def _check_points(recipe: TuneRecipe, maker: Maker) -> None:
     """Every value of the space and many of their combinations, each as the trial that it would be, and as the winner that
     the confirmation's baseline is laid over."""
-    trials: list[Trial] = []
+    done: set[str] = set()
     for drawn in samples(recipe.space, num_random=_RANDOM_POINTS, seed=recipe.seed):
         try:
-            trials.append(maker.make("trial", "trial", [drawn], seed=recipe.seed, test=False))
+            trials = [maker.make("trial", "trial", [drawn], seed=recipe.seed, test=False)]
             if recipe.confirm:
                 arms = {"baseline": dict(recipe.confirm.baseline)}
                 confirmed = ComparePlan(maker, recipe.metric, "confirm", arms, (recipe.seed + 1,), drawn)
                 trials.append(confirmed.trial({"run": confirmed.runs[0]}))
-            _check_trials(trials[-2:])
+            _check_trials(trials, done)
         except EpilmError as error:
             raise RecipeError(f"space, at {drawn}: {error}") from error
 
 
-def _check_trials(trials: Iterable[Trial]) -> None:
-    """The data, the policy and the curriculum of each, as `epilm pretrain` checks them."""
+def _check_trials(trials: Iterable[Trial], done: set[str]) -> None:
+    """The data, the policy and the curriculum of each, as `epilm pretrain` checks them; ``done`` holds the fingerprints of
+    those found right."""
     for recipe in (trial.recipe for trial in trials):
         key = fingerprint({"task": recipe.task.model_dump(mode="json"), "train": recipe.train.model_dump(mode="json")})
-        if key not in _CHECKED:
+        if key not in done:
             task = MaskedEpigenomeTask(recipe.task, 0)
             task.check()
             check_curriculum(task, recipe.train)
-            _CHECKED.add(key)
+            done.add(key)
 
 
 def check_compare(recipe: CompareRecipe) -> ComparePlan:
@@ -82,7 +81,7 @@ def check_compare(recipe: CompareRecipe) -> ComparePlan:
     plan = ComparePlan(maker, "held_out_contigs/base_loss", ARMS, recipe.arms, recipe.seeds, {})
     trials = [plan.trial({"run": run}) for run in plan.runs[: len(recipe.arms)]]
     _check_equal(trials, recipe.budget_tokens)
-    _check_trials(trials)
+    _check_trials(trials, set())
     sets = MaskedEpigenomeTask(trials[0].recipe.task, 0).eval_sets(final=False)
     if "held_out_contigs" not in sets:
         raise RecipeError(
