@@ -6,8 +6,8 @@ import difflib
 from collections.abc import Collection, Iterable
 
 from epilm.errors import RecipeError
+from epilm.tasks.eval_sets import TEST_SET
 
-TEST_SET = "test_contigs"
 COMPARABLE = ("base_loss", "base_accuracy")
 """Scored on the same hidden bases for every policy, k and stride."""
 PER_TOKEN = ("dna_loss", "dna_accuracy")
@@ -52,7 +52,7 @@ def check_metric(metric: str, mode: str, keys: Iterable[str]) -> None:
     name = metric.rpartition("/")[2]
     if metric.count("/") != 1 or not all(metric.split("/")):
         raise RecipeError(f"metric={metric!r} is not of the form <set>/<figure>, e.g. held_out_contigs/base_loss.")
-    if metric.startswith("test"):
+    if metric.partition("/")[0] == TEST_SET:
         raise RecipeError(
             f"metric={metric!r} is of the test set, on which nothing may be chosen. Use held_out_contigs/base_loss; "
             "confirm reports the test set once."
