@@ -4,7 +4,8 @@ import numpy as np
 import torch
 
 from epilm import hashing
-from epilm.masking.hashing import hash_bits, uniform, uniform_numpy
+from epilm.hashing import hash_u64
+from epilm.masking.hashing import hash_bits, uniform
 
 
 def python_hash(seed: int, *keys: int) -> int:
@@ -29,7 +30,9 @@ def test_torch_numpy_and_python_agree_bit_for_bit():
     expected = [[python_hash(7, 3, int(s), i) for i in range(5)] for s in sample]
     assert got.tolist() == expected
     np.testing.assert_array_equal(got, hashing.hash_u64(7, 3, sample.numpy()[:, None], np.arange(5)[None]))
-    np.testing.assert_array_equal(uniform(7, 3, sample, 5).numpy(), uniform_numpy(7, 3, sample.numpy(), 5))
+    bits = hash_u64(7, 3, sample.numpy()[:, None], np.arange(5)[None, :])
+    expected = (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)
+    np.testing.assert_array_equal(uniform(7, 3, sample, 5).numpy(), expected)
 
 
 def test_the_batching_does_not_matter():

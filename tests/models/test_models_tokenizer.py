@@ -11,11 +11,16 @@ from transformers import AutoTokenizer
 
 import epilm.models
 from epilm.models.tokenization_ebert import KmerTokenizer
-from epilm.tokens.kmers import add_cls_sep, tokenize_kmers
+from epilm.tokens.kmers import tokenize_kmers
 from epilm.tokens.states import tokenize_states
 from epilm.tokens.vocab import SPECIAL_TOKENS, dna_vocab_size
 
 NAMES = ["quiescent", "promoter", "enhancer"]
+
+
+def framed(ids: torch.Tensor, *, cls: int = 2, sep: int = 3) -> torch.Tensor:
+    """CLS in front of every row, SEP behind."""
+    return torch.nn.functional.pad(torch.nn.functional.pad(ids, (1, 0), value=cls), (0, 1), value=sep)
 
 
 def random_text(length: int, seed: int = 0) -> tuple[str, torch.Tensor]:
@@ -33,7 +38,7 @@ def test_ids_are_those_of_the_tokens_package(k, stride):
     texts, codes = zip(*(random_text(101, seed) for seed in range(4)), strict=True)
     expected = tokenize_kmers(torch.stack(codes), k=k, stride=stride)
     batch = tokenizer(list(texts), return_tensors="pt")
-    assert torch.equal(batch["input_ids"], add_cls_sep(expected))
+    assert torch.equal(batch["input_ids"], framed(expected))
     assert batch["attention_mask"].all()
     assert set(batch) == {"input_ids", "attention_mask"}
     assert tokenizer(texts[0])["input_ids"] == [2, *expected[0].tolist(), 3]
@@ -117,7 +122,7 @@ def test_states_are_those_of_the_tokens_package(k, bin_bp):
     expected = tokenize_states(
         torch.from_numpy(bins), torch.from_numpy(phase), bin_bp=bin_bp, k=k, stride=3, length_bp=length
     )
-    assert torch.equal(tokenizer.encode_states(bins, phase, length_bp=length), add_cls_sep(expected, cls=0, sep=0))
+    assert torch.equal(tokenizer.encode_states(bins, phase, length_bp=length), framed(expected, cls=0, sep=0))
     assert torch.equal(tokenizer.encode_states(bins, phase, length_bp=length, add_special_tokens=False), expected)
     names = [[None if state == 255 else NAMES[state] for state in row] for row in bins]
     assert torch.equal(tokenizer.encode_states(names, phase, length_bp=length, add_special_tokens=False), expected)

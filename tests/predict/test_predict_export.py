@@ -19,7 +19,7 @@ from epilm.models.tokenization_ebert import KmerTokenizer
 from epilm.predict.export import export_model
 from epilm.predict.load import load_model
 from epilm.storage import Location
-from epilm.tokens.kmers import add_cls_sep, tokenize_kmers
+from epilm.tokens.kmers import tokenize_kmers
 from epilm.tokens.states import tokenize_states
 
 SETTINGS = {
@@ -83,6 +83,11 @@ torch.save(results, sys.argv[2])
 """
 
 
+def framed(ids: torch.Tensor, *, cls: int = 2, sep: int = 3) -> torch.Tensor:
+    """CLS in front of every row, SEP behind."""
+    return torch.nn.functional.pad(torch.nn.functional.pad(ids, (1, 0), value=cls), (0, 1), value=sep)
+
+
 def run_outside(folder: Path, code: str, *arguments: str) -> str:
     """Run Python code apart from this project: isolated, offline, with a cache of its own."""
     kept = {key: os.environ[key] for key in ("PATH", "LD_LIBRARY_PATH", "SSL_CERT_FILE") if key in os.environ}
@@ -117,10 +122,10 @@ def test_an_export_computes_the_same_without_epilm(outside, name):
     k, stride = SETTINGS[name]["k"], SETTINGS[name]["stride"]
     reads_states = SETTINGS[name].get("states", True)
     assert got["classes"] == ["EbertConfig", "KmerTokenizer", "EbertModel", "EbertForPreTraining"]
-    inputs = {"input_ids": add_cls_sep(tokenize_kmers(DNA, k=k, stride=stride))}
+    inputs = {"input_ids": framed(tokenize_kmers(DNA, k=k, stride=stride))}
     if reads_states:
         states = tokenize_states(BINS, PHASE, bin_bp=BIN_BP, k=k, stride=stride, length_bp=LENGTH_BP)
-        inputs["state_ids"] = add_cls_sep(states, cls=0, sep=0)
+        inputs["state_ids"] = framed(states, cls=0, sep=0)
         assert torch.equal(got["state_ids"], inputs["state_ids"])
     assert torch.equal(got["input_ids"], inputs["input_ids"])
     short = (45 - k) // stride + 3

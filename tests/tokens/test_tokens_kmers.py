@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from epilm.errors import RecipeError
 from epilm.tokens import vocab
-from epilm.tokens.kmers import add_cls_sep, tokenize_kmers
+from epilm.tokens.kmers import tokenize_kmers
 from epilm.tokens.kmers_numpy import kmer_dtype, kmer_tokens
 
 BASES = "ACGTN"
@@ -97,9 +97,3 @@ def test_impossible_settings_are_refused(k, stride, length):
     ):
         with pytest.raises(RecipeError, match=r"k=|stride=|window of"):
             tokenize(codes, k=k, stride=stride)
-
-
-def test_framing():
-    ids = torch.tensor([[9, 8], [7, 6]])
-    assert add_cls_sep(ids).tolist() == [[2, 9, 8, 3], [2, 7, 6, 3]]
-    assert add_cls_sep(ids, cls=0, sep=0).tolist() == [[0, 9, 8, 0], [0, 7, 6, 0]]

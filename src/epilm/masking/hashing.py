@@ -7,7 +7,6 @@ things that are drawn for one sample. SplitMix64 (Steele, Lea and Flood 2014).
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -64,9 +63,3 @@ def uniform_at(seed: int, stream: int, sample: Tensor, row: Tensor, index: Tenso
     per_sample = _mix((sample.to(torch.int64) * _GOLDEN) ^ state)
     bits = _mix(per_sample.index_select(0, row).bitwise_xor_(index * _GOLDEN))
     return _shift(bits, 40).to(torch.float32).mul_(2.0**-24)
-
-
-def uniform_numpy(seed: int, stream: int, sample: np.ndarray, num: int) -> np.ndarray:
-    """The numpy twin of :func:`uniform`, equal to the last bit."""
-    bits = hashing.hash_u64(seed, stream, np.asarray(sample, dtype=np.int64)[:, None], np.arange(num)[None, :])
-    return (bits >> np.uint64(40)).astype(np.float32) * np.float32(2.0**-24)

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from epilm.tokens.kmers_numpy import kmer_tokens
-from epilm.tokens.vocab import BASE_N, CLS, NUM_SPECIAL, SEP, UNK, check_kmers, num_tokens
+from epilm.tokens.vocab import BASE_N, NUM_SPECIAL, UNK, check_kmers, num_tokens
 
-__all__ = ["add_cls_sep", "kmer_tokens", "num_tokens", "tokenize_kmers"]
+__all__ = ["kmer_tokens", "num_tokens", "tokenize_kmers"]
 
 # An N counts as 4**8, more than the largest 8-mer: any k-mer that holds one comes out at 4**k or above, so that one
 # int32 pass gives both the code and its validity. The largest sum is 4**8 * 4**7 * 4/3 < 2**31.
@@ -57,12 +57,3 @@ def _horner(codes: Tensor, k: int, stride: int, length: int) -> Tensor:
     for i in range(1, k):
         value = value * 4 + codes[:, i : i + end : stride]
     return value
-
-
-def add_cls_sep(ids: Tensor, *, cls: int = CLS, sep: int = SEP) -> Tensor:
-    """``[B, L]`` ids to ``[B, L + 2]``: ``cls`` in front, ``sep`` behind (state ids: both ``STATE_PAD``; labels: -100).
-
-    Masks are drawn before this, since token ``t`` of the unframed row begins at base ``t * stride``.
-    """
-    batch = ids.shape[0]
-    return torch.cat([ids.new_full((batch, 1), cls), ids, ids.new_full((batch, 1), sep)], dim=1)
