@@ -16,6 +16,7 @@ LAYERS = (
     ("genome",),
     ("tokens",),
     ("corpus",),
+    ("labels",),
     ("ngrams",),
     ("masking",),
     ("models",),
