@@ -100,6 +100,15 @@ class ToyTask:
     def moment_metrics(self, moment) -> dict[str, float]:
         return {}
 
+    def finished(self, state) -> bool:
+        return False
+
+    def score(self, evaluations):
+        return None
+
+    def rate_factor(self, parameter: str) -> float:
+        return 1.0
+
     def tokens_per_row(self) -> int:
         return 1
 

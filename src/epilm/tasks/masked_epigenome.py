@@ -200,6 +200,15 @@ class MaskedEpigenomeTask:
     def moment_metrics(self, moment: Moment) -> dict[str, float]:
         return self.policy.describe(moment)
 
+    def finished(self, state: Mapping[str, Any]) -> bool:
+        return False
+
+    def score(self, evaluations: Mapping[str, Mapping[str, float]]) -> float | None:
+        return None
+
+    def rate_factor(self, parameter: str) -> float:
+        return 1.0
+
     def collate(self, table: pa.Table) -> dict[str, Tensor]:
         """``position`` int64 [B], ``phase`` int32 [B], ``dna`` uint8 [B, window_bp], ``states`` uint8 [B, bins]."""
         batch = {

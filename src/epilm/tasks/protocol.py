@@ -91,6 +91,20 @@ class Task(Protocol):
         """Figures of a moment for its record, such as how far a curriculum has come."""
         ...
 
+    def finished(self, state: Mapping[str, Any]) -> bool:
+        """Whether the run ends before its last step, by what it has learnt of itself (early stopping). Sets that are
+        evaluated only after the last step are then left out."""
+        ...
+
+    def score(self, evaluations: Mapping[str, Mapping[str, float]]) -> float | None:
+        """Merit of the weights that were just evaluated, larger is better: the run's result is the checkpoint with the
+        largest. NaN where no evaluation tells it; always None where the last weights are the result."""
+        ...
+
+    def rate_factor(self, parameter: str) -> float:
+        """What a parameter's learning rate is multiplied by; 1 for most."""
+        ...
+
     def build_model(self) -> nn.Module:
         """A new model; its random weights come from torch's global generator, which the caller seeds."""
         ...
@@ -108,11 +122,12 @@ class Task(Protocol):
         ...
 
     def sums(self, model: nn.Module, prepared: Prepared) -> dict[str, Tensor]:
-        """Forward pass: scalar sums over the scored items. Those in ``loss_weights`` carry gradients."""
+        """Forward pass: sums over the scored items. Those in ``loss_weights`` are scalars and carry gradients; in an
+        evaluation others may be vectors (a histogram of scores), of the same length at every call."""
         ...
 
-    def summarise(self, sums: Mapping[str, float], counts: Mapping[str, float]) -> dict[str, float]:
-        """Metrics from totals over a step or an evaluation set."""
+    def summarise(self, sums: Mapping[str, Any], counts: Mapping[str, float]) -> dict[str, float]:
+        """Metrics from totals over a step or an evaluation set; a vector's totals are a list."""
         ...
 
     def flops_per_row(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,16 +37,23 @@ def deepspeed_settings(config: TrainConfig, num_workers: int, *, universal: bool
     return settings
 
 
-def build_optimizer(model: nn.Module, config: OptimizerConfig, *, fused: bool) -> torch.optim.AdamW:
-    """AdamW with decay on matrices alone (BERT: none on biases and norms)."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
+def build_optimizer(
+    model: nn.Module, config: OptimizerConfig, *, fused: bool, rate_factor: Callable[[str], float] = lambda name: 1.0
+) -> torch.optim.AdamW:
+    """AdamW with decay on matrices alone (BERT: none on biases and norms), over the parameters that are trained.
+
+    Args:
+        rate_factor: parameter's name -> what its learning rate is multiplied by.
+    """
+    members: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            members.setdefault((rate_factor(name), parameter.ndim >= 2), []).append(parameter)
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": parameters, "weight_decay": config.weight_decay if is_matrix else 0.0, "rate_factor": factor}
+        for (factor, is_matrix), parameters in sorted(members.items(), key=lambda item: item[0], reverse=True)
     ]
-    return torch.optim.AdamW(
-        [g for g in groups if g["params"]], lr=config.lr, betas=config.betas, eps=config.eps, fused=fused
-    )
+    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused)
 
 
 @dataclass
@@ -65,16 +73,24 @@ class Engine:
     def apply(self, learning_rate: float) -> float:
         """Apply the optimizer at the accumulation boundary; return the norm of the gradient before clipping."""
         for group in self.deepspeed.optimizer.param_groups:
-            group["lr"] = learning_rate
+            group["lr"] = learning_rate * group["rate_factor"]
         self.deepspeed.step()
         norm = self.deepspeed.get_global_grad_norm()
         return float(norm) if norm is not None else float("nan")
 
 
-def build_engine(model: nn.Module, config: TrainConfig, *, num_workers: int, universal: bool = False) -> Engine:
+def build_engine(
+    model: nn.Module,
+    config: TrainConfig,
+    *,
+    num_workers: int,
+    universal: bool = False,
+    rate_factor: Callable[[str], float] = lambda name: 1.0,
+) -> Engine:
     """Wrap a model that lies on its device; ``torch.distributed`` must be up (Ray Train starts it)."""
     deepspeed = _import_deepspeed()
-    optimizer = build_optimizer(model, config.optimizer, fused=next(model.parameters()).is_cuda)
+    fused = next(model.parameters()).is_cuda
+    optimizer = build_optimizer(model, config.optimizer, fused=fused, rate_factor=rate_factor)
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=optimizer,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -41,15 +43,17 @@ def evaluate_set(
         weight = float(len(own) > 0)
         for totals, values in ((sums, part), (counts, prepared.counts)):
             for name, value in values.items():
-                totals[name] = (
-                    totals.get(name, torch.zeros((), dtype=torch.float64, device=device)) + value.double() * weight
-                )
+                so_far = totals[name] if name in totals else torch.zeros_like(value, dtype=torch.float64)
+                totals[name] = so_far + value.double() * weight
     model.train()
     total_sums, total_counts = _reduce(sums, all_reduce), _reduce(counts, all_reduce)
     metrics = task.summarise(total_sums, total_counts)
     return {**metrics, "num_samples": samples.num_samples, **{f"{n}_scored": c for n, c in total_counts.items()}}
 
 
-def _reduce(values: dict[str, torch.Tensor], all_reduce: AllReduce) -> dict[str, float]:
+def _reduce(values: dict[str, torch.Tensor], all_reduce: AllReduce) -> dict[str, Any]:
+    """Totals over the workers: a number for a scalar, a list for a vector."""
     names = sorted(values)
-    return dict(zip(names, all_reduce(torch.stack([values[n] for n in names])).tolist(), strict=True))
+    totals = all_reduce(torch.cat([values[n].reshape(-1) for n in names]))
+    parts = totals.split([values[n].numel() for n in names])
+    return {n: part.reshape(values[n].shape).tolist() for n, part in zip(names, parts, strict=True)}

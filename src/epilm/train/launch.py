@@ -25,7 +25,7 @@ from epilm.storage import Location
 from epilm.tasks.protocol import Task
 from epilm.train.board import Board, Watch
 from epilm.train.checkpoint import fp32_weights, read_meta
-from epilm.train.loop import Job, train_worker
+from epilm.train.loop import SCORE, Job, train_worker
 from epilm.train.progress import progress_line
 from epilm.train.recipe import TrainConfig
 
@@ -43,7 +43,8 @@ def fit(
     progress: Progress = lambda message: None,
     callbacks: Sequence[UserCallback] = (),
 ) -> tuple[Checkpoint, dict[str, Any]]:
-    """Train a task under an open Ray session; return the last checkpoint and what was reported with it.
+    """Train a task under an open Ray session; return the checkpoint that is the result and what was reported with it: the
+    one with the best score of a task that has one, else the last.
 
     A run folder with checkpoints goes on from the last registered one.
 
@@ -54,6 +55,7 @@ def fit(
     Raises:
         EpilmError: an error that no restart mends, such as a corrupt shard; the last checkpoint is kept.
     """
+    scored = task.score({}) is not None
     board = Board.remote()
     job = Job(task, config, run.folder, recipe_fingerprint, task.data_fingerprint(), board)
     trainer = TorchTrainer(
@@ -65,7 +67,9 @@ def fit(
             name=CHECKPOINTS_FOLDER,
             storage_path=run.folder.path if run.folder.is_local else run.folder.uri,
             failure_config=ray.train.FailureConfig(max_failures=config.max_failures),
-            checkpoint_config=ray.train.CheckpointConfig(num_to_keep=config.checkpoints_kept),
+            checkpoint_config=ray.train.CheckpointConfig(
+                num_to_keep=config.checkpoints_kept, checkpoint_score_attribute=SCORE if scored else None
+            ),
             callbacks=list(callbacks),
             worker_runtime_env={"env_vars": _worker_environment()},
         ),
@@ -79,6 +83,8 @@ def fit(
     _raise_fatal(board, run.folder)
     if result.checkpoint is None:
         raise EpilmError(f"training ended without a checkpoint; see {run.folder}.")
+    if scored:
+        return max(result.best_checkpoints, key=lambda pair: pair[1][SCORE])
     return result.checkpoint, dict(result.metrics or {})
 
 

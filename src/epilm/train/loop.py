@@ -34,6 +34,11 @@ from epilm.train.step import StepTotals, run_step, total_loss
 from epilm.train.throughput import matmul_peak_gflops
 
 
+SCORE = "score"
+"""Key of the task's score in what is reported with a checkpoint."""
+NOT_EVALUATED = -1e30
+
+
 @dataclass(frozen=True)
 class Job:
     """What the driver sends to every worker."""
@@ -98,7 +103,13 @@ class _Worker:
         def build(universal: bool) -> Engine:
             torch.manual_seed(self.task.seed)
             model = self.task.build_model().to(self.device)
-            return build_engine(model, self.config, num_workers=self.num_workers, universal=universal)
+            return build_engine(
+                model,
+                self.config,
+                num_workers=self.num_workers,
+                universal=universal,
+                rate_factor=self.task.rate_factor,
+            )
 
         checkpoint = ray.train.get_checkpoint()
         if checkpoint is None:
@@ -134,7 +145,7 @@ class _Worker:
         config, span, waiting = self.config, _Span(), time.perf_counter()
         if self.records:
             self.job.board.post.remote({"kind": "start", "step": self.step, "num_workers": self.num_workers})
-        for table in self._stream():
+        for table in () if self.task.finished(self.state) else self._stream():
             span.wait_s += time.perf_counter() - waiting
             totals, grad_norm = self._train_step(table)
             span.add(totals.num_tokens, samples_digest(table), time.perf_counter() - waiting)
@@ -145,8 +156,12 @@ class _Worker:
                 span = _Span()
             if last or (config.eval_every_steps and self.step % config.eval_every_steps == 0):
                 self._evaluate(final=last)
-            if last or (config.checkpoint_every_steps and self.step % config.checkpoint_every_steps == 0):
+            last = last or self.task.finished(self.state)
+            scored = self.evaluations and self.task.score(self.evaluations) is not None
+            if last or scored or (config.checkpoint_every_steps and self.step % config.checkpoint_every_steps == 0):
                 self._checkpoint(totals)
+            if last:
+                break
             waiting = time.perf_counter()
         if self.records:
             self.records.close()
@@ -251,10 +266,12 @@ class _Worker:
             save_checkpoint(self.engine.deepspeed, folder, meta, rank=self.rank)
             dist.barrier()
             evaluated = {f"{s}/{n}": _plain(v) for s, metrics in self.evaluations.items() for n, v in metrics.items()}
+            score = self.task.score(self.evaluations)
             metrics = {
                 "step": self.step,
                 "tokens_seen": self.step * self.config.global_batch * self.task.tokens_per_row(),
                 "loss": total_loss(self.task, totals),
+                SCORE: NOT_EVALUATED if score is None or np.isnan(score) else score,
                 **evaluated,
                 "matmul_peak_gflops": self.peak_gflops,
                 "num_workers": self.num_workers,
