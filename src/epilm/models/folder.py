@@ -6,7 +6,7 @@ import json
 import shutil
 import struct
 import uuid
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -66,9 +66,20 @@ def check_weights(model_dir: Location, config: EbertConfig) -> None:
     Raises:
         CheckpointError: naming up to three of the weights.
     """
-    shapes, expected = read_shapes(model_dir / WEIGHTS_FILE), expected_shapes(config)
     tied = set(EbertForPreTraining._tied_weights_keys) if config.tie_word_embeddings else set()
-    strays = sorted({name for name in expected.keys() - tied if name not in shapes} | (shapes.keys() - expected.keys()))
+    check_shapes(model_dir, expected_shapes(config), optional=tied)
+
+
+def check_shapes(
+    model_dir: Location, expected: Mapping[str, tuple[int, ...]], *, optional: Collection[str] = ()
+) -> None:
+    """Refuse weights whose names and shapes are not the expected ones, of which the optional ones may be absent.
+
+    Raises:
+        CheckpointError: as :func:`check_weights`.
+    """
+    shapes, needed = read_shapes(model_dir / WEIGHTS_FILE), expected.keys() - set(optional)
+    strays = sorted({name for name in needed if name not in shapes} | (shapes.keys() - expected.keys()))
     strays += [f"{name} {shapes[name]}" for name in shapes if name in expected and shapes[name] != expected[name]]
     if strays:
         raise CheckpointError(
