@@ -108,11 +108,13 @@ def scan(codes: np.ndarray, log_odds: np.ndarray, *, both_strands: bool = True) 
     width, length = len(log_odds), codes.shape[-1]
     num_words = max(length - width + 1, 0)
     out = np.empty((*codes.shape[:-1], num_words), np.float32)
+    if not num_words:
+        return out
     strands = [log_odds, reverse_matrix(log_odds)] if both_strands else [log_odds]
     tables = [_group_tables(matrix) for matrix in strands]
     rows = codes.reshape(-1, length)
     flat = out.reshape(-1, num_words)
-    step_rows = max(1, _BLOCK // max(length, 1))
+    step_rows = max(1, _BLOCK // length)
     step_words = max(1, _BLOCK // min(step_rows, max(len(rows), 1)))
     for row in range(0, len(rows), step_rows):
         for first in range(0, num_words, step_words):
