@@ -58,6 +58,7 @@ def plan_layout(recipe: CorpusRecipe, inputs: Inputs) -> Layout:
         window_bp=recipe.window_bp,
         step_bp=recipe.resolved_step_bp,
         bin_bp=recipe.bin_bp,
+        signal_bp=recipe.resolved_signal_bp,
         chunk_bp=recipe.chunk_bp,
         max_n_fraction=recipe.max_n_fraction,
         cell_types=inputs.cell_types,
@@ -75,18 +76,12 @@ def plan_layout(recipe: CorpusRecipe, inputs: Inputs) -> Layout:
         window_bp=manifest.window_bp,
         step_bp=manifest.step_bp,
         row_bytes=row_dtype(manifest).itemsize,
-        chunk_bytes=chunk_bytes(manifest),
+        chunk_bytes=manifest.chunk_bytes,
     )
     parts = planning.layout_parts(
         manifest.contigs, chunk_bp=manifest.chunk_bp, bin_bp=manifest.bin_bp, num_chunks=num_chunks
     )
     return Layout(Location(recipe.storage) / recipe.name, recipe, inputs, manifest, parts)
-
-
-def chunk_bytes(manifest: CorpusManifest) -> int:
-    """Uncompressed bytes of a whole chunk of the contigs view."""
-    bins = manifest.chunk_bp // manifest.bin_bp
-    return manifest.chunk_bp + bins * (len(manifest.cell_types) + 4 * len(manifest.signals))
 
 
 def check_space(layout: Layout) -> int:
@@ -98,7 +93,7 @@ def check_space(layout: Layout) -> int:
     manifest = layout.manifest
     genome_bp = sum(contig.end_bp - contig.start_bp for contig in manifest.contigs)
     scattered = genome_bp // manifest.step_bp * row_dtype(manifest).itemsize
-    views = scattered + genome_bp * chunk_bytes(manifest) // manifest.chunk_bp
+    views = scattered + genome_bp * manifest.chunk_bytes // manifest.chunk_bp
     needed = int(scattered + COMPRESSED_SHARE * views)
     if layout.folder.is_local:
         place = Path(layout.folder.path)
@@ -124,7 +119,7 @@ def check_windows(layout: Layout) -> None:
         if split == planning.HELD_OUT and not asks_held_out(layout.recipe):
             continue
         for part in _parts_of_split(layout, split):
-            dna, states, _ = read_part(layout, part)
+            dna, states, _ = read_part(layout, part, with_signals=False)
             kept, reasons = keep_windows(layout, part, dna, states)
             if (kept["split"] == split).any():
                 break

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from epilm.config import Config, fingerprint
 from epilm.corpus.schema import MANIFEST_FILE, bins_per_window
@@ -78,6 +78,8 @@ class CorpusManifest(Config):
     step_bp: int
     """Distance between the starts of neighbouring windows."""
     bin_bp: int
+    signal_bp: int = Field(default_factory=lambda given: given["bin_bp"])
+    """Length of a signal bin; ``bin_bp`` where signals are as coarse as states, which is then left out of the file."""
     chunk_bp: int
     max_n_fraction: float
     cell_types: tuple[str, ...] = ()
@@ -127,6 +129,17 @@ class CorpusManifest(Config):
     def bins_per_window(self) -> int:
         return bins_per_window(self.window_bp, self.bin_bp)
 
+    @property
+    def window_signals(self) -> tuple[SignalTrack, ...]:
+        """Signals that the windows view holds: all, or none where they are finer than the epigenome's bins."""
+        return self.signals if self.signal_bp == self.bin_bp else ()
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Uncompressed bytes of a whole chunk of the contigs view."""
+        states, signals = len(self.cell_types), 4 * len(self.signals)
+        return self.chunk_bp + self.chunk_bp // self.bin_bp * states + self.chunk_bp // self.signal_bp * signals
+
     def select(self, view: str, split: str | None = None) -> tuple[CorpusFile, ...]:
         """Files of one view, in their order in the manifest (the order that row numbers follow)."""
         return tuple(f for f in self.files if f.view == view and (split is None or f.split == split))
@@ -137,6 +150,14 @@ class CorpusManifest(Config):
     def fingerprint(self) -> str:
         """Identity of the data: layout and checksums, not the place it lies at."""
         return fingerprint(self.model_dump(mode="json", exclude={"sources", "name"}))
+
+    @model_serializer(mode="wrap")
+    def _without_defaults_of_later_versions(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """A corpus from before signals could be finer than states keeps its fingerprint."""
+        values = dump(self)
+        if self.signal_bp == self.bin_bp:
+            values.pop("signal_bp", None)
+        return values
 
 
 def read_manifest(corpus: Location) -> CorpusManifest:

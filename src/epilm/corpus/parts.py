@@ -63,16 +63,18 @@ def row_dtype(manifest: CorpusManifest) -> np.dtype:
     fields.append(("dna", "u1", (manifest.window_bp,)))
     if manifest.cell_types:
         fields.append(("states", "u1", (len(manifest.cell_types) * manifest.bins_per_window,)))
-    if manifest.signals:
-        fields.append(("signals", "<f4", (len(manifest.signals) * manifest.bins_per_window,)))
+    if manifest.window_signals:
+        fields.append(("signals", "<f4", (len(manifest.window_signals) * manifest.bins_per_window,)))
     return np.dtype(fields)
 
 
-def read_part(layout: Layout, part: Part) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+def read_part(
+    layout: Layout, part: Part, *, with_signals: bool = True
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """DNA and bins of a part and of the window that may reach past its end.
 
     Returns:
-        dna uint8 [bp], states uint8 [cells, bins], signals float32 [tracks, bins]; from ``part.start_bp``.
+        dna uint8 [bp], states uint8 [cells, bins], signals float32 [tracks, signal bins]; from ``part.start_bp``.
     """
     inputs, manifest = layout.inputs, layout.manifest
     contig = next(c for c in manifest.contigs if c.name == part.contig)
@@ -86,8 +88,8 @@ def read_part(layout: Layout, part: Part) -> tuple[np.ndarray, np.ndarray | None
     if inputs.states is not None:
         states = inputs.states.read(part.contig, part.start_bp, end, manifest.bin_bp)
         assert states.shape == (len(manifest.cell_types), num_bins)
-    if inputs.signals:
-        signals = np.stack([s.read(part.contig, part.start_bp, end, manifest.bin_bp) for s in inputs.signals])
+    if inputs.signals and with_signals:
+        signals = np.stack([s.read(part.contig, part.start_bp, end, manifest.signal_bp) for s in inputs.signals])
         signals = signals.astype("<f4", copy=False)
     return dna, states, signals
 

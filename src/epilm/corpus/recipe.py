@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -30,7 +30,7 @@ class SequenceConfig(Config):
 
 
 class SignalConfig(Config):
-    """A bigWig kept in the corpus as one number a bin."""
+    """A bigWig kept in the corpus as one number a signal bin."""
 
     path: str
     cell_type: str | None = None
@@ -63,6 +63,9 @@ class CorpusRecipe(Recipe):
     """Distance between the starts of neighbouring windows; ``window_bp`` (no overlap) where absent."""
     bin_bp: int = Field(default=200, ge=1)
     """Length of an epigenome bin."""
+    signal_bp: int | None = Field(default=None, ge=1)
+    """Length of a signal bin, a divisor of ``bin_bp`` (1 keeps every base); ``bin_bp`` where absent. Finer signals are kept
+    in the contigs view alone, for gathering: in the windows view each base would be there once a window."""
     chunk_bp: int = Field(default=100_000, ge=1)
     """Length of a row of the contigs view, a multiple of ``bin_bp``."""
 
@@ -88,11 +91,31 @@ class CorpusRecipe(Recipe):
         return self.step_bp or self.window_bp
 
     @property
+    def resolved_signal_bp(self) -> int:
+        return self.signal_bp or self.bin_bp
+
+    @property
     def rows_per_file(self) -> int:
         return self.rows_per_group * self.groups_per_file
 
+    def identity(self) -> dict[str, Any]:
+        """As of every recipe; ``signal_bp`` counts where it is given, so that corpora from before it stay what they are."""
+        values = super().identity()
+        if self.signal_bp is None:
+            del values["signal_bp"]
+        return values
+
     @model_validator(mode="after")
     def _check_sizes(self) -> CorpusRecipe:
+        if self.bin_bp % self.resolved_signal_bp:
+            near = max(n for n in range(1, self.resolved_signal_bp + 1) if self.bin_bp % n == 0)
+            raise ValueError(
+                f"signal_bp={self.signal_bp} does not divide bin_bp={self.bin_bp}: signals share the bins' edges. Try {near}."
+            )
+        if self.signal_bp is not None and not self.signals:
+            raise ValueError(
+                f"signal_bp={self.signal_bp} takes no effect without signals. Give signals, or leave it out."
+            )
         if self.chunk_bp % self.bin_bp:
             down = self.chunk_bp // self.bin_bp * self.bin_bp or self.bin_bp
             raise ValueError(

@@ -4,7 +4,8 @@ Bytes, because they decode twelve times as fast as list columns (830k against 70
 
 - ``dna``: one byte a base, A0 C1 G2 T3 N4;
 - ``states``: one byte a (cell, bin), row-major (cell, bin), 255 = no data;
-- ``signals``: little-endian float32, row-major (track, bin), NaN = no data.
+- ``signals``: little-endian float32, row-major (track, signal bin), NaN = no data. Signal bins are as long as the
+  epigenome's or a divisor of them; finer ones are in the contigs view alone.
 
 A window keeps the bins that cover it plus one, so that windows need not align with bins: its first bin is
 ``start // bin_bp`` and its first base lies ``start % bin_bp`` into it.
@@ -48,7 +49,8 @@ def window_schema(*, window_bp: int, bin_bp: int, num_cells: int, num_signals: i
 def contig_schema(*, num_cells: int, num_signals: int) -> pa.Schema:
     """Schema of ``contigs/``: chunks in genome order; the last chunk of a contig is shorter, hence variable size.
 
-    ``start`` is a multiple of ``bin_bp``; ``states`` is (cell, bin) over ``ceil(len(dna) / bin_bp)`` bins.
+    ``start`` is a multiple of ``bin_bp``; ``states`` is (cell, bin) over ``ceil(len(dna) / bin_bp)`` bins, ``signals``
+    (track, signal bin) over ``ceil(len(dna) / signal_bp)``.
     """
     fields = [
         pa.field("chrom", pa.string(), nullable=False),

@@ -46,12 +46,14 @@ class WriteContigs:
         edges = planning.chunk_edges(part.start_bp, part.end_bp, layout.manifest.chunk_bp)
         columns: dict[str, Any] = {"chrom": [part.contig] * len(edges), "start": [start for start, _ in edges]}
         columns["dna"] = [dna[s - part.start_bp : e - part.start_bp].tobytes() for s, e in edges]
-        bins = [
-            ((s - part.start_bp) // layout.manifest.bin_bp, -(-(e - s) // layout.manifest.bin_bp)) for s, e in edges
-        ]
-        for name, values in (("states", states), ("signals", signals)):
+        spans = [(start - part.start_bp, end - part.start_bp) for start, end in edges]
+        for name, values, width_bp in (
+            ("states", states, layout.manifest.bin_bp),
+            ("signals", signals, layout.manifest.signal_bp),
+        ):
             if values is not None:
-                columns[name] = [np.ascontiguousarray(values[:, b : b + n]).tobytes() for b, n in bins]
+                bins = [(start // width_bp, -(-end // width_bp)) for start, end in spans]
+                columns[name] = [np.ascontiguousarray(values[:, first:last]).tobytes() for first, last in bins]
         schema = contig_schema(num_cells=len(layout.manifest.cell_types), num_signals=len(layout.manifest.signals))
         shard = write_parquet(layout.folder, layout.part_path(part), pa.table(columns, schema=schema), rows_per_group=1)
         buffer = io.BytesIO()
@@ -93,7 +95,9 @@ class ScatterWindows:
             file for other, file in zip(layout.parts, layout.manifest.files, strict=True) if other.contig == part.contig
         ]
         contigs = [contig for contig in layout.manifest.contigs if contig.name == part.contig]
-        mine = layout.manifest.model_copy(update={"contigs": tuple(contigs), "files": tuple(files)})
+        mine = layout.manifest.model_copy(
+            update={"contigs": tuple(contigs), "files": tuple(files), "signals": layout.manifest.window_signals}
+        )
         reader = ContigReader(layout.folder, mine, planning.MAX_CHUNKS_PER_PART + 1)
         gathered = reader.gather(np.full(len(row), part.contig, object), table["start"], layout.manifest.window_bp)
         rows["dna"] = gathered.dna
@@ -151,7 +155,7 @@ def window_table(rows: np.ndarray, manifest: CorpusManifest) -> pa.Table:
         window_bp=manifest.window_bp,
         bin_bp=manifest.bin_bp,
         num_cells=len(manifest.cell_types),
-        num_signals=len(manifest.signals),
+        num_signals=len(manifest.window_signals),
     )
     names = pa.array([contig.name for contig in manifest.contigs], pa.string())
     columns = [names.take(pa.array(rows["contig"])), pa.array(rows["start"]), pa.array(rows["n_fraction"])]

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from epilm.corpus.manifest import CorpusFile, CorpusManifest
 from epilm.corpus.order import Order, Samples
+from epilm.corpus.schema import WINDOWS
 from epilm.errors import CorpusError
 from epilm.storage import Location
 
@@ -152,14 +153,14 @@ def _open_parquet(corpus: Location, path: str, sha256: str) -> pq.ParquetFile:
     return pq.ParquetFile(location.path, filesystem=location.fs, page_checksum_verification=True, pre_buffer=True)
 
 
-def check_shards(corpus: Location, manifest: CorpusManifest) -> None:
-    """Every file of the windows view is there with the size that the manifest gives: cheap, before any worker starts.
+def check_shards(corpus: Location, manifest: CorpusManifest, view: str = WINDOWS) -> None:
+    """Every file of a view is there with the size that the manifest gives: cheap, before any worker starts.
 
     Raises:
         CorpusError: naming the first shards that are missing or of another size.
     """
     faults = []
-    for file in manifest.select("windows"):
+    for file in manifest.select(view):
         info = corpus.fs.get_file_info((corpus / file.path).path)
         if info.size is None or not info.is_file:
             faults.append(f"{file.path} is missing")

@@ -137,13 +137,16 @@ def _check_file(corpus: Location, manifest: CorpusManifest, file: CorpusFile) ->
 
 
 def _check_layout(parquet: pq.ParquetFile, manifest: CorpusManifest, file: CorpusFile) -> list[str]:
-    num_cells, num_signals = len(manifest.cell_types), len(manifest.signals)
+    num_cells = len(manifest.cell_types)
     if file.view == WINDOWS:
         expected = window_schema(
-            window_bp=manifest.window_bp, bin_bp=manifest.bin_bp, num_cells=num_cells, num_signals=num_signals
+            window_bp=manifest.window_bp,
+            bin_bp=manifest.bin_bp,
+            num_cells=num_cells,
+            num_signals=len(manifest.window_signals),
         )
     else:
-        expected = contig_schema(num_cells=num_cells, num_signals=num_signals)
+        expected = contig_schema(num_cells=num_cells, num_signals=len(manifest.signals))
     faults = []
     if not parquet.schema_arrow.equals(expected):
         got = ", ".join(f"{f.name}: {f.type}" for f in parquet.schema_arrow)
@@ -227,9 +230,12 @@ def _check_chunks(parquet: pq.ParquetFile, manifest: CorpusManifest) -> _Finding
         ):
             where = f"chunk {name}:{start}"
             dna = np.frombuffer(table.column("dna")[row].as_buffer(), np.uint8)
-            bins = -(-len(dna) // manifest.bin_bp)
             states = None
-            for column, width in (("states", len(manifest.cell_types)), ("signals", 4 * len(manifest.signals))):
+            for column, width, bin_bp in (
+                ("states", len(manifest.cell_types), manifest.bin_bp),
+                ("signals", 4 * len(manifest.signals), manifest.signal_bp),
+            ):
+                bins = -(-len(dna) // bin_bp)
                 if width and len(table.column(column)[row].as_buffer()) != width * bins:
                     found.faults.append(f"{where}: {column} does not hold {bins} bins")
             if manifest.cell_types:
@@ -299,7 +305,8 @@ def _compare_with_contigs(corpus: Location, manifest: CorpusManifest, file: Corp
     location = corpus / file.path
     table = pq.read_table(location.path, filesystem=location.fs).take(sample)
     try:
-        truth = ContigReader(corpus, manifest).gather(
+        stored = manifest.model_copy(update={"signals": manifest.window_signals})
+        truth = ContigReader(corpus, stored).gather(
             table.column("chrom").to_pylist(), table.column("start").to_numpy(), manifest.window_bp
         )
     except CorpusError as error:
