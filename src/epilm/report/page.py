@@ -26,6 +26,7 @@ from epilm.report import (
     curves,
     generic,
     learning,
+    logos,
     ngrams,
     regression,
     settings,
@@ -37,8 +38,8 @@ from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
 LAID_OUT = ("corpus", "pretrain", "regress")
-"""Stages with a section of their own, as ``tune``, ``eval-masking`` and ``npmi`` where there is something in it; every other
-result is shown key by key."""
+"""Stages with a section of their own, as ``tune``, ``eval-masking``, ``npmi`` and ``mutagenesis`` where there is something in
+it; every other result is shown key by key."""
 
 SCRIPTS = ("kit.js", "charts.js", "stages.js", "sweeps.js", "page.js")
 """Parts of the page's script; each uses only what those before it define."""
@@ -84,7 +85,8 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     swept = {r.folder: view for r in records if r.stage == "tune" and (view := sweeps.sweep_view(r))}
     compared = {r.folder: view for r in records if r.stage == "eval-masking" and (view := comparisons.run_view(r))}
     counted = {r.folder: view for r in records if r.stage == "npmi" and (view := ngrams.ngram_view(r))}
-    shown = {*swept, *compared, *counted}
+    mutated = {r.folder: view for r in records if r.stage == "mutagenesis" and (view := logos.logo_group(r))}
+    shown = {*swept, *compared, *counted, *mutated}
     scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _page_script()}
     return (
         _environment()
@@ -106,6 +108,7 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             comparisons=list(compared.values()),
             ngrams=list(counted.values()),
             length_heads=ngrams.LENGTH_HEADS,
+            logos=list(mutated.values()),
             glance=settings.glance(trained),
             differences=settings.differences(trained),
             corpora=[view for record in records if (view := corpora.corpus_view(record))],
