@@ -7,8 +7,9 @@ import pytest
 from epilm.config import parse_recipe
 from epilm.errors import RecipeError
 from epilm.session import RayConfig
-from epilm.train.pretrain import check_pretrain, check_resources
+from epilm.train.pretrain import check_pretrain
 from epilm.train.recipe import PretrainRecipe, TrainConfig
+from epilm.train.resources import check_resources
 
 
 def raw(train: dict[str, object] | None = None, **changes: object) -> dict[str, object]:

@@ -15,10 +15,11 @@ from epilm.corpus.intervals import load_intervals
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.errors import CorpusError, RecipeError
 from epilm.genome.intervals import overlaps
+from epilm.models.fits_corpus import check_fits_corpus
 from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_weights
 from epilm.models.provenance import PROVENANCE_FILE, Provenance, match_trained
 from epilm.predict.encode import Intervals
-from epilm.predict.load import ModelInfo, TokenLayout, check_fits_corpus, choose_cells, read_model_info
+from epilm.predict.load import ModelInfo, TokenLayout, choose_cells, read_model_info
 from epilm.predict.parts import Part, plan_parts
 from epilm.predict.recipe import EmbedRecipe
 from epilm.predict.tiles import count_tokens

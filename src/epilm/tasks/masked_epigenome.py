@@ -33,13 +33,14 @@ from epilm.ngrams.table import KmerScores, read_scores
 from epilm.storage import Location
 from epilm.tasks import lengths
 from epilm.tasks.composition import Composition, measure_composition
+from epilm.tasks.encoder_config import encoder_config
 from epilm.tasks.eval_sets import TEST_SET, WindowEvalSet, check_test_contigs, contigs_held_out, window_eval_sets
 from epilm.tasks.mask_report import MaskReport, mask_metrics
 from epilm.tasks.masked_inputs import MaskedInputs
 from epilm.tasks.protocol import Prepared, mean_metrics
 from epilm.tasks.recipe import MaskedEpigenomeConfig
 from epilm.tasks.save_model import save_model
-from epilm.tokens.vocab import IGNORE, dna_vocab_size, num_tokens
+from epilm.tokens.vocab import IGNORE, num_tokens
 
 
 @dataclass(frozen=True)
@@ -232,23 +233,7 @@ class MaskedEpigenomeTask:
     # -- model --------------------------------------------------------------------------------------------------------
 
     def model_config(self) -> EbertConfig:
-        model, tokens, manifest = self.config.model, self.config.tokens, self.manifest
-        return EbertConfig(
-            dna_vocab_size=dna_vocab_size(tokens.k),
-            num_states=len(manifest.state_names) if self.uses_states else 0,
-            state_names=list(manifest.state_names) if self.uses_states else [],
-            hidden_size=model.hidden_size,
-            num_hidden_layers=model.num_layers,
-            num_attention_heads=model.num_heads,
-            intermediate_size=model.feed_forward or 4 * model.hidden_size,
-            max_position_embeddings=self.length,
-            hidden_dropout_prob=model.dropout,
-            attention_probs_dropout_prob=model.dropout if model.attention_dropout is None else model.attention_dropout,
-            combine=model.combine,
-            k=tokens.k,
-            stride=tokens.step_bp,
-            bin_bp=manifest.bin_bp,
-        )
+        return encoder_config(self.config.model, self.config.tokens, self.manifest, input_bp=self.manifest.window_bp)
 
     def build_model(self) -> EbertForPreTraining:
         model = EbertForPreTraining(self.model_config())

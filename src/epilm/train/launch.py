@@ -84,6 +84,7 @@ def fit(
     if result.checkpoint is None:
         raise EpilmError(f"training ended without a checkpoint; see {run.folder}.")
     if scored:
+        assert result.best_checkpoints
         return max(result.best_checkpoints, key=lambda pair: pair[1][SCORE])
     return result.checkpoint, dict(result.metrics or {})
 

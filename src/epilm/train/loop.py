@@ -33,7 +33,6 @@ from epilm.train.schedule import learning_rate
 from epilm.train.step import StepTotals, run_step, total_loss
 from epilm.train.throughput import matmul_peak_gflops
 
-
 SCORE = "score"
 """Key of the task's score in what is reported with a checkpoint."""
 NOT_EVALUATED = -1e30

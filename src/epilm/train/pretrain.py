@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
-import ray
 import torch
 
 from epilm.config import fingerprint
@@ -14,11 +12,13 @@ from epilm.errors import RecipeError
 from epilm.masking.contract import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.runs import OnExisting, Run, open_run, read_metrics
-from epilm.session import RayConfig, ray_session
+from epilm.session import ray_session
 from epilm.storage import Location
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.train.launch import fit, save_weights
 from epilm.train.recipe import PretrainRecipe, TrainConfig
+from epilm.train.resources import check_resources
+from epilm.train.summary import numbers, speed_summary
 
 MODEL_FOLDER = "model"
 
@@ -88,31 +88,11 @@ def check_curriculum(task: MaskedEpigenomeTask, config: TrainConfig) -> None:
     )
 
 
-def check_resources(config: TrainConfig, ray_config: RayConfig) -> None:
-    """A local Ray cannot grow: workers that do not fit would wait for ever."""
-    if ray_config.address != "local" or ray.is_initialized():
-        return
-    have = ray_config.num_cpus or 2 * (os.cpu_count() or 1)
-    need = config.allowed_workers[0] * config.cpus_per_worker + 1
-    if need > have:
-        raise RecipeError(
-            f"train.num_workers={config.num_workers} x train.cpus_per_worker={config.cpus_per_worker:g} and one CPU for the "
-            f"data need {need:g} CPUs; the local Ray has {have}. Use fewer workers, or set ray.num_cpus={int(-(-need // 1))}."
-        )
-    if config.use_gpu and torch.cuda.device_count() < config.allowed_workers[0]:
-        raise RecipeError(
-            f"train.use_gpu needs a GPU for each of {config.allowed_workers[0]} workers; this machine has "
-            f"{torch.cuda.device_count()}. Use fewer workers, train.use_gpu=false, or a cluster (ray.address)."
-        )
-
-
 def _result(
     recipe: PretrainRecipe, task: MaskedEpigenomeTask, run: Run, model: Location, last: dict[str, Any]
 ) -> dict[str, Any]:
     records = read_metrics(run.folder)
-    final = {r["set"]: _numbers(r) for r in records if r["kind"] == "eval" and r["step"] == recipe.train.steps}
-    steps = [r for r in records if r["kind"] == "train"]
-    late = steps[len(steps) // 2 :]  # the first steps hold the start of the workers
+    final = {r["set"]: numbers(r) for r in records if r["kind"] == "eval" and r["step"] == recipe.train.steps}
     return {
         "stage": "pretrain",
         "name": recipe.name,
@@ -120,12 +100,7 @@ def _result(
         "steps": recipe.train.steps,
         "seen_samples": recipe.train.steps * recipe.train.global_batch,
         "final": final,
-        "train": _numbers(steps[-1]),
-        "median_step_time_s": _median(late, "step_time_s"),
-        "median_tokens_per_s": _median(late, "tokens_per_s"),
-        "median_data_wait_share": _median(late, "data_wait_share"),
-        "median_mfu": _median(late, "mfu"),
-        "matmul_peak_gflops": last.get("matmul_peak_gflops"),
+        **speed_summary(records, last),
         "parameters": _num_parameters(task),
         "model": str(model),
         **task.describe(),
@@ -135,12 +110,3 @@ def _result(
 def _num_parameters(task: MaskedEpigenomeTask) -> int:
     with torch.device("meta"):
         return sum(p.numel() for p in EbertForPreTraining(task.model_config()).parameters())
-
-
-def _numbers(record: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in record.items() if k not in ("kind", "set", "step", "time")}
-
-
-def _median(records: list[dict[str, Any]], name: str) -> float | None:
-    values = sorted(r[name] for r in records if r.get(name) is not None)
-    return values[len(values) // 2] if values else None

@@ -11,6 +11,7 @@ from epilm.config import Config
 from epilm.corpus.order import check_batch
 from epilm.errors import RecipeError
 from epilm.runs import Recipe
+from epilm.tasks.binding_recipe import TfBindingConfig
 from epilm.tasks.recipe import MaskedEpigenomeConfig
 
 
@@ -148,6 +149,33 @@ class PretrainRecipe(Recipe):
         identity["task"].pop("corpus")
         identity["task"]["dna_mask"].pop("table")
         identity["task"]["model"].pop("weights")
+        for key in _PLACEMENT:
+            identity["train"].pop(key)
+        return identity
+
+
+class FinetuneRecipe(Recipe):
+    """``epilm finetune``: TF binding on a pre-trained encoder (or one with random weights)."""
+
+    task: TfBindingConfig
+    train: TrainConfig
+    """EBERT's fine-tuning: global_batch 320, lr 1e-4 after 25,000 steps of warm-up, AdamW (.9, .99, 1e-5)."""
+
+    @model_validator(mode="after")
+    def _early_stop_hears(self) -> Self:
+        if self.task.early_stop is not None and self.train.eval_every_steps is None:
+            raise ValueError(
+                "task.early_stop follows the evaluations, but train.eval_every_steps is absent: say how often, or set "
+                "task.early_stop=null."
+            )
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        identity = super().identity()
+        # compared by their fingerprints, wherever they lie
+        identity["task"].pop("corpus")
+        identity["task"].pop("labels")
+        identity["task"]["encoder"].pop("pretrained")
         for key in _PLACEMENT:
             identity["train"].pop(key)
         return identity

@@ -11,8 +11,9 @@ from epilm.config import fingerprint
 from epilm.errors import EpilmError, RecipeError
 from epilm.session import RayConfig
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
-from epilm.train.pretrain import check_curriculum, check_resources
+from epilm.train.pretrain import check_curriculum
 from epilm.train.recipe import TrainConfig
+from epilm.train.resources import check_resources
 from epilm.tune.metrics import check_figure
 from epilm.tune.plan import ComparePlan, Maker, SweepPlan, Trial, make_maker
 from epilm.tune.recipe import CompareRecipe, TuneRecipe

@@ -1,0 +1,174 @@
+"""Rows of (bin, cell type) samples, gathered from the contigs view: no labelled window is ever stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+
+from epilm.corpus.gather import ContigReader
+from epilm.corpus.manifest import CorpusManifest
+from epilm.corpus.schema import bins_per_window
+from epilm.corpus.source import as_fixed_bytes
+from epilm.hashing import permute
+from epilm.labels.label_set import LabelSet
+from epilm.labels.runs import Runs
+from epilm.models.binding_config import BindingConfig
+from epilm.storage import Location
+from epilm.tasks.binding_sampling import BindingSampler, CellBins
+
+_EVAL = 43
+
+
+@dataclass(frozen=True)
+class BindingRows:
+    """Reads samples; picklable, every process opens its own files.
+
+    Args:
+        labels: of the targets in the model's order; its cell types number the samples' cells.
+    """
+
+    corpus: Location
+    manifest: CorpusManifest
+    labels: LabelSet
+    config: BindingConfig
+    uses_states: bool
+
+    @cached_property
+    def _reader(self) -> ContigReader:
+        return ContigReader(self.corpus, self.manifest)
+
+    @cached_property
+    def _state_row(self) -> np.ndarray:
+        """int64 [num_cells]: place of each cell type's states in the corpus."""
+        return np.array([self.manifest.cell_types.index(cell) for cell in self.labels.cell_types], np.int64)
+
+    @cached_property
+    def _signal_rows(self) -> np.ndarray:
+        """int64 [num_cells, T]: place of each track's signal in the corpus, for each cell type."""
+        names = [signal.name for signal in self.manifest.signals]
+        tracks = self.config.tracks.values()
+        rows = [[names.index(track.signal_for(cell)) for track in tracks] for cell in self.labels.cell_types]
+        return np.array(rows, np.int64)
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row as shipped."""
+        states = bins_per_window(self.config.input_bp, self.manifest.bin_bp) if self.uses_states else 0
+        signals = 0
+        if self.config.tracks:
+            signals = 4 * len(self.config.tracks) * bins_per_window(self.config.input_bp, self.manifest.signal_bp)
+        return self.config.input_bp + states + signals + len(self.config.targets) + 40
+
+    def read(self, position: np.ndarray, bins: np.ndarray, cells: np.ndarray) -> pa.Table:
+        """Rows of the samples, in their order: ``position, bin, cell, phase, dna, labels[, states][, signals, signal_phase]``.
+
+        Args:
+            position, bins, cells: int64 [n]; the number of each sample, its bin on the labels' axis, its cell type.
+        """
+        contig, start = self.labels.grid.locate(bins)
+        names = self.labels.grid.names[contig]
+        gathered = self._reader.gather(names, start - self.config.flank_bp, self.config.input_bp)
+        every = np.arange(len(bins))
+        columns = {
+            "position": pa.array(position),
+            "bin": pa.array(bins),
+            "cell": pa.array(cells),
+            "phase": pa.array(gathered.phase.astype(np.int32)),
+            "dna": as_fixed_bytes(gathered.dna),
+            "labels": as_fixed_bytes(self.labels.codes(bins, cells)),
+        }
+        if self.uses_states:
+            assert gathered.states is not None
+            columns["states"] = as_fixed_bytes(gathered.states[every, self._state_row[cells]])
+        if self.config.tracks:
+            assert gathered.signals is not None and gathered.signal_phase is not None
+            own = gathered.signals[every[:, None], self._signal_rows[cells]]
+            columns["signals"] = as_fixed_bytes(np.ascontiguousarray(own, "<f4").reshape(len(bins), -1).view(np.uint8))
+            columns["signal_phase"] = pa.array(gathered.signal_phase.astype(np.int32))
+        return pa.table(columns)
+
+
+@dataclass(frozen=True)
+class BindingSource:
+    """The training stream: a :class:`~epilm.corpus.source.SampleSource`."""
+
+    rows: BindingRows
+    sampler: BindingSampler
+    cells: tuple[int, ...]
+    """Cell type of the labels for each one that the sampler numbers."""
+
+    @property
+    def samples_per_pass(self) -> int:
+        return self.sampler.epoch_size
+
+    @property
+    def row_bytes(self) -> int:
+        return self.rows.row_bytes
+
+    def read(self, positions: np.ndarray) -> pa.Table:
+        bins, cells = self.sampler.locate(positions)
+        return self.rows.read(np.asarray(positions, np.int64), bins, np.asarray(self.cells, np.int64)[cells])
+
+
+@dataclass(frozen=True)
+class BindingEvalSet:
+    """A fixed draw of bins: positives (bound by any factor) first, then others, each weighted up to all of its kind."""
+
+    rows: BindingRows
+    positives: CellBins
+    others: CellBins
+    cells: tuple[int, ...]
+    max_positives: int
+    max_negatives: int
+    seed: int
+
+    @property
+    def num_positives(self) -> int:
+        return min(self.max_positives, self.positives.size)
+
+    @property
+    def num_others(self) -> int:
+        return min(self.max_negatives, self.others.size)
+
+    @property
+    def num_samples(self) -> int:
+        return self.num_positives + self.num_others
+
+    def read(self, indices: np.ndarray) -> pa.Table:
+        """Rows as of training, with ``weight`` float64: how many bins of the contigs each stands for."""
+        indices = np.asarray(indices, np.int64)
+        bins, cells, weight = np.empty_like(indices), np.empty_like(indices), np.empty(len(indices))
+        bound = indices < self.num_positives
+        for kind, (members, taken, first) in enumerate(
+            [(self.positives, self.num_positives, 0), (self.others, self.num_others, self.num_positives)]
+        ):
+            chosen = bound if kind == 0 else ~bound
+            if chosen.any():
+                drawn = permute(indices[chosen] - first, members.size, self.seed, _EVAL, kind)
+                bins[chosen], cells[chosen] = members.at(drawn)
+                weight[chosen] = members.size / taken
+        table = self.rows.read(indices, bins, np.asarray(self.cells, np.int64)[cells])
+        return table.append_column("weight", pa.array(weight))
+
+
+def split_bins(
+    labels: LabelSet, cells: tuple[int, ...], contigs: tuple[str, ...]
+) -> tuple[CellBins, CellBins, CellBins]:
+    """(positives, negatives, others) of cell types on contigs: bound by any factor; bound by none and ambiguous for none;
+    and all that are not positives. Excluded bins are in none, nor are cell types without a measured factor."""
+    eligible = labels.grid.select(contigs)
+    positives, negatives, others = [], [], []
+    for cell in cells:
+        name = labels.cell_types[cell]
+        pairs = [(name, target) for target in labels.targets if labels.measured(name, target)]
+        none = Runs.empty()
+        bound = none.union(*(labels.bound[pair] for pair in pairs)).intersect(eligible)
+        ambiguous = none.union(*(labels.ambiguous[pair] for pair in pairs))
+        rest = none.union(*(labels.labelled(*pair) for pair in pairs)).intersect(eligible).subtract(bound)
+        positives.append(bound)
+        others.append(rest)
+        negatives.append(rest.subtract(ambiguous))
+    return CellBins(tuple(positives)), CellBins(tuple(negatives)), CellBins(tuple(others))
