@@ -1,37 +1,29 @@
 """``epilm embed``: embeddings of any intervals by Ray Data, to parquet.
 
-The driver checks everything, cuts the intervals into parts and hands the parts' numbers to a fixed pool of actors; an
-actor writes its parts itself, so that no embedding travels through the object store.
+The driver checks everything and cuts the intervals into parts, which a pool of actors writes (``predict.pool``).
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import ray
-import ray.data
-
-from epilm import errors
-from epilm.errors import EpilmError, RecipeError
 from epilm.predict.parts import (
     EMBEDDINGS_FILE,
-    Part,
     count_without_dna,
     finished_parts,
     remove_leftovers,
     write_intervals,
 )
 from epilm.predict.plan import EmbedPlan, check_embed, leak_summary
+from epilm.predict.pool import gpus_per_actor, write_parts
 from epilm.predict.recipe import EmbedRecipe
 from epilm.predict.worker import PartWriter
 from epilm.runs import OnExisting, open_run
 from epilm.storage import Location
 
 STAGE = "embed"
-MAX_BLOCKS = 2000
-"""Blocks of a Ray Data dataset; with more, the scheduler itself becomes the limit."""
 
 
 def run_embed(
@@ -49,7 +41,7 @@ def run_embed(
         EpilmError: model, corpus, intervals or cell types are wrong or do not fit each other; before any actor starts.
     """
     plan = check_embed(recipe)
-    num_gpus = _resources(recipe)
+    num_gpus = gpus_per_actor(recipe)
     run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=plan.fingerprints)
     write_intervals(run.folder, plan.intervals)
     remove_leftovers(run.folder)
@@ -57,7 +49,18 @@ def run_embed(
     progress(_opening(plan, len(done)))
     started = time.monotonic()
     pending = [part for part in plan.parts if part.index not in done]
-    entries = done | _embed_parts(recipe, num_gpus, run.folder, plan, pending, progress)
+    constructor = {
+        "recipe": recipe,
+        "folder": run.folder,
+        "model": Location(recipe.model),
+        "corpus": Location(recipe.corpus),
+        "parts": plan.parts,
+        "cells": plan.cells,
+        "names": plan.names,
+    }
+    entries = done | write_parts(
+        PartWriter, constructor, recipe, num_gpus, pending, folder=run.folder, label=STAGE, progress=progress
+    )
     seconds = time.monotonic() - started
     summary = _summary(recipe, plan) | {"intervals_without_dna": count_without_dna(run.folder, plan.parts)}
     description = summary | {
@@ -116,67 +119,3 @@ def _origin(recipe: EmbedRecipe, plan: EmbedPlan) -> dict[str, Any]:
         "corpus": str(Location(recipe.corpus)),
         "corpus_fingerprint": plan.fingerprints["corpus"],
     }
-
-
-def _resources(recipe: EmbedRecipe) -> float:
-    """GPUs of an actor. A Ray that was started here cannot grow, so too large a pool is refused before it waits."""
-    have = ray.cluster_resources()
-    num_gpus = recipe.gpus_per_worker
-    if num_gpus is None:
-        num_gpus = 1.0 if have.get("GPU", 0) >= 1 else 0.0
-    for name, each, setting in [("CPU", recipe.cpus_per_worker, "cpus"), ("GPU", num_gpus, "gpus")]:
-        wanted = each * recipe.num_workers
-        if recipe.ray.address == "local" and wanted > have.get(name, 0):
-            raise RecipeError(
-                f"num_workers={recipe.num_workers} x {setting}_per_worker={each:g} needs {wanted:g} {name}s, this Ray "
-                f"has {have.get(name, 0):g}. Lower num_workers or {setting}_per_worker."
-            )
-    return num_gpus
-
-
-def _embed_parts(
-    recipe: EmbedRecipe,
-    num_gpus: float,
-    folder: Location,
-    plan: EmbedPlan,
-    pending: Sequence[Part],
-    progress: Callable[[str], None],
-) -> dict[int, dict[str, object]]:
-    """Hand the pending parts to the actors; report each part as it is done. Returns their entries by index."""
-    if not pending:
-        return {}
-    by_index = {part.index: part for part in pending}
-    constructor = {
-        "recipe": recipe,
-        "folder": folder,
-        "model": Location(recipe.model),
-        "corpus": Location(recipe.corpus),
-        "parts": plan.parts,
-        "cells": plan.cells,
-        "names": plan.names,
-        # not "auto": an actor without a GPU of its own may still see the machine's
-        "device": "cuda" if num_gpus else "cpu",
-    }
-    total, done, started = sum(part.sequences for part in pending), 0, time.monotonic()
-    entries: dict[int, dict[str, object]] = {}
-    dataset = ray.data.from_items(
-        [{"part": part.index} for part in pending], override_num_blocks=min(len(pending), MAX_BLOCKS)
-    ).map_batches(
-        PartWriter,  # pyright: ignore[reportArgumentType]
-        fn_constructor_kwargs=constructor,
-        batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=min(recipe.num_workers, len(pending))),
-        num_cpus=recipe.cpus_per_worker,
-        num_gpus=num_gpus,
-    )
-    for row in dataset.iter_rows():
-        if row["error"]:
-            raise getattr(errors, row["error_kind"], EpilmError)(
-                f"{row['error']}\nThe finished parts are kept in {folder}; go on with --resume."
-            )
-        part = by_index[row["part"]]
-        entries[part.index] = {"path": part.path, "rows": part.rows, "sha256": row["sha256"]}
-        done += part.sequences
-        rate = done / (time.monotonic() - started)
-        progress(f"embed: {done:,} of {total:,} windows ({100 * done / total:.0f} %), {rate:,.0f} windows/s")
-    return entries

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +28,21 @@ _WITHOUT_DNA = b"epilm.intervals_without_dna"
 
 MAX_PART_BYTES = 256_000_000
 """Bytes of embeddings in a part: per-token embeddings of long intervals would fill the memory otherwise."""
+
+
+class OutputPart(Protocol):
+    """A file of any stage that writes its output in parts."""
+
+    @property
+    def index(self) -> int: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def rows(self) -> int: ...
+    @property
+    def sequences(self) -> int:
+        """Forward passes of one window that it takes."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -113,7 +129,7 @@ def write_part(folder: Location, part: Part, table: pa.Table) -> dict[str, objec
     return {"path": part.path, "rows": part.rows, "sha256": hashlib.sha256(data).hexdigest()}
 
 
-def finished_parts(folder: Location, parts: Sequence[Part]) -> dict[int, dict[str, object]]:
+def finished_parts(folder: Location, parts: Sequence[OutputPart]) -> dict[int, dict[str, object]]:
     """Entries of the parts that lie in the folder with the right number of rows, by their index."""
     names = set(folder.children())
     return {
@@ -130,7 +146,7 @@ def remove_leftovers(folder: Location) -> None:
             (folder / name).delete()
 
 
-def count_without_dna(folder: Location, parts: Sequence[Part]) -> int:
+def count_without_dna(folder: Location, parts: Sequence[OutputPart]) -> int:
     """Intervals without a single known k-mer, from the parts' footers."""
     return sum(int(_footer(folder / part.path).metadata[_WITHOUT_DNA]) for part in parts)
 

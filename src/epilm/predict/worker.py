@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import torch
 
 from epilm.corpus.gather import ContigReader
-from epilm.errors import EpilmError
 from epilm.predict.encode import Intervals, encode_intervals
 from epilm.predict.load import LoadedModel, load_model
 from epilm.predict.parts import Part, part_table, read_intervals, write_part
+from epilm.predict.pool import PartActor
 from epilm.predict.recipe import EmbedRecipe
 from epilm.storage import Location
 
 
-class PartWriter:
+class PartWriter(PartActor):
     """The actor: embeds the parts that it is handed, and writes them."""
 
     def __init__(
@@ -37,17 +36,6 @@ class PartWriter:
         # not the recipe's paths: an actor of a cluster runs in a folder of its own, where a relative one means another
         self.model, self.corpus, self.device = model, corpus, device
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Batch ``{"part": [n]}`` -> its parts' checksums, or the user's error as text: Ray drops an exception's type."""
-        (index,) = batch["part"].tolist()
-        entry, kind, message = {"sha256": ""}, "", ""
-        try:
-            entry = self._write(self.parts[index])
-        except EpilmError as error:
-            kind, message = type(error).__name__, str(error)
-        row = {"part": index, "sha256": entry["sha256"], "error_kind": kind, "error": message}
-        return {key: np.array([value]) for key, value in row.items()}
-
     @cached_property
     def loaded(self) -> LoadedModel:
         torch.set_num_threads(self.recipe.cpus_per_worker)  # more threads than cores only wait for each other
@@ -61,7 +49,8 @@ class PartWriter:
     def intervals(self) -> pa.Table:
         return read_intervals(self.folder)
 
-    def _write(self, part: Part) -> dict[str, object]:
+    def write(self, index: int) -> dict[str, object]:
+        part = self.parts[index]
         rows = self.intervals.slice(part.first, part.last - part.first)
         encoded = encode_intervals(
             self.loaded,
