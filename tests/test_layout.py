@@ -32,6 +32,7 @@ LAYERS = (
     ("report",),
     ("bench",),
     ("demo",),
+    ("stages",),
     ("cli",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -86,3 +86,15 @@ def test_strata_keep_their_quotas():
     bins = np.array([b for b, _ in pairs(made.locate(np.arange(made.epoch_size)))])
     assert ((bins >= 20) & (bins < 40)).sum() == 15
     assert (bins >= 200).sum() == 30
+
+
+def test_a_limit_keeps_one_subset_for_every_epoch_and_seed():
+    few = CellBins(POSITIVES.runs, limit=3, subset_seed=4)
+    assert few.size == 3
+    chosen = set(pairs(few.at(np.arange(3))))
+    assert len(chosen) == 3
+    assert chosen < members(POSITIVES)
+    for seed in (0, 1):
+        shown = pairs(BindingSampler(few, (Stratum(NEGATIVES, 5),), seed).locate(np.arange(16)))
+        assert Counter(p for p in shown if p in members(POSITIVES)) == {p: 2 for p in chosen}
+    assert CellBins(POSITIVES.runs, limit=99).size == 5

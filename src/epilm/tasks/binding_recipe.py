@@ -64,6 +64,10 @@ class SamplingConfig(Config):
     negatives_per_positive: float = Field(default=10.0, gt=0, allow_inf_nan=False)
     """Negatives of an epoch for each of its positives. A positive is a (bin, cell type) that any of the factors binds; a
     negative is bound by none, nor ambiguous for any."""
+    max_positives: int | None = Field(default=None, ge=1)
+    """Train on so many positive bins alone, the same ones in every epoch: what few labels allow."""
+    subset_seed: int = 0
+    """Chooses them; runs of another `seed` keep them."""
     accessible: AccessibleConfig | None = None
     """Draw `accessible_share` of the negatives from accessible bins: harder ones. Uniform over the genome where absent."""
     accessible_share: float = Field(default=0.5, gt=0, lt=1)

@@ -14,7 +14,7 @@ import numpy as np
 from epilm.hashing import permute
 from epilm.labels.runs import Runs
 
-_ORDER, _NEGATIVE = 41, 42
+_ORDER, _NEGATIVE, _SUBSET = 41, 42, 44
 
 
 @dataclass(frozen=True)
@@ -23,17 +23,24 @@ class CellBins:
 
     runs: tuple[Runs, ...]
 
+    limit: int | None = None
+    """Only so many of them are members, chosen by ``subset_seed``."""
+    subset_seed: int = 0
+
     @cached_property
     def ends(self) -> np.ndarray:
-        """int64 [num_cells]: members up to and with each cell type."""
+        """int64 [num_cells]: bins up to and with each cell type."""
         return np.cumsum([part.size for part in self.runs], dtype=np.int64)
 
     @property
     def size(self) -> int:
-        return int(self.ends[-1]) if len(self.runs) else 0
+        whole = int(self.ends[-1]) if len(self.runs) else 0
+        return whole if self.limit is None else min(whole, self.limit)
 
     def at(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(bins, cells) of the members ``index``, both int64 [n]."""
+        if self.limit is not None:
+            index = permute(index, int(self.ends[-1]), self.subset_seed, _SUBSET)
         cell = np.searchsorted(self.ends, index, side="right")
         inside = index - np.concatenate([[0], self.ends])[cell]
         bins = np.empty(len(index), np.int64)

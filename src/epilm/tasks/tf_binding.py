@@ -6,7 +6,7 @@ Ambiguous bins, excluded ones, and factors that were not measured in a cell type
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,8 @@ class TfBindingTask:
     @cached_property
     def sampler(self) -> BindingSampler:
         positives, negatives, _ = split_bins(self.labels, self.train_cells, self.train_contigs)
+        sampling = self.config.sampling
+        positives = replace(positives, limit=sampling.max_positives, subset_seed=sampling.subset_seed)
         strata = negative_strata(
             self.corpus,
             self.manifest,
@@ -169,7 +171,7 @@ class TfBindingTask:
             negatives,
             self.train_cell_types,
             positives.size,
-            self.config.sampling,
+            sampling,
         )
         return BindingSampler(positives, strata, self.seed)
 
