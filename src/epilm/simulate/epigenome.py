@@ -1,7 +1,8 @@
 """Simulate a toy epigenome with planted truth into a run folder.
 
 ``genome.fa`` (and ``.fai``), ``states/<cell>.bed.gz``, ``tracks/<cell>.<mark>.bw``, ``genes.gtf``, ``expression.tsv``
-(log scale), ``binding/<cell>.<tf>.bed``, and ``truth.json``, which no stage but a test reads.
+(log scale), ``binding/<cell>.<tf>.bed``, ``motifs.meme``, where asked for ``mappability.bw``, and ``truth.json``, which no
+stage but a test reads.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from numpy.typing import NDArray
 
 from epilm.errors import RecipeError
 from epilm.runs import OnExisting, open_run
+from epilm.simulate.accessibility import make_dnase, make_mappability
 from epilm.simulate.dna import Sites, bound_sites, draw_sites, make_dna
 from epilm.simulate.expression import noiseless_expression
 from epilm.simulate.grammar import Grammar, make_grammar
 from epilm.simulate.layout import Layout, make_layout
-from epilm.simulate.recipe import SimulateRecipe
+from epilm.simulate.recipe import DNASE, SimulateRecipe
 from epilm.simulate.signals import make_track
 from epilm.simulate.write import (
     write_bigwig,
@@ -31,6 +33,7 @@ from epilm.simulate.write import (
     write_expression,
     write_fasta,
     write_genes,
+    write_motifs,
     write_states,
 )
 from epilm.storage import Location
@@ -65,8 +68,8 @@ def simulate(
 
     Returns:
         ``result.json`` with counts, and the absolute path of every file under ``paths``: ``folder``, ``genome``,
-        ``genes``, ``expression``, ``truth``, ``states`` {cell: path}, ``tracks`` {cell: {mark: path}} and
-        ``binding`` {cell: {tf: path}}.
+        ``genes``, ``expression``, ``truth``, ``motifs``, ``states`` {cell: path}, ``tracks`` {cell: {mark: path}},
+        ``binding`` {cell: {tf: path}}, and ``mappability`` where the recipe asks for it.
 
     Raises:
         RecipeError: the storage is not a local folder.
@@ -96,6 +99,7 @@ def simulate(
         "genome_bp": sum(recipe.contigs.values()),
         "num_genes": len(genes),
         "num_cell_types": len(recipe.cell_types),
+        "bound_share": bound_share(recipe, contigs),
         "seconds": round(time.perf_counter() - began, 2),
     }
     return {**run.finish(result), "paths": _as_text(paths)}
@@ -138,15 +142,31 @@ def gene_table(contigs: dict[str, SimulatedContig]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+def bound_share(recipe: SimulateRecipe, contigs: dict[str, SimulatedContig]) -> dict[str, dict[str, float]]:
+    """{cell: {tf: share of the planted sites that are bound there}}: what a reader of DNA alone gets right at best, which
+    cannot tell one cell type from another."""
+    bound = np.concatenate([bound_sites(c.layout, c.sites, recipe.bin_bp) for c in contigs.values()], axis=1)
+    tf = np.concatenate([contig.sites.tf for contig in contigs.values()])
+    return {
+        cell: {
+            name: round(float(bound[row, tf == number].mean()), 4) if (tf == number).any() else 0.0
+            for number, name in enumerate(tf_names(recipe))
+        }
+        for row, cell in enumerate(recipe.cell_types)
+    }
+
+
 def output_paths(recipe: SimulateRecipe, folder: Path) -> dict[str, Any]:
     """Every file of a run, by role."""
     factors = tf_names(recipe)
-    return {
+    asked = {"mappability": folder / "mappability.bw"} if recipe.mappability else {}
+    return asked | {
         "folder": folder,
         "genome": folder / "genome.fa",
         "genes": folder / "genes.gtf",
         "expression": folder / "expression.tsv",
         "truth": folder / "truth.json",
+        "motifs": folder / "motifs.meme",
         "states": {cell: folder / "states" / f"{cell}.bed.gz" for cell in recipe.cell_types},
         "tracks": {
             cell: {mark: folder / "tracks" / f"{cell}.{mark}.bw" for mark in recipe.tracks}
@@ -179,20 +199,35 @@ def _write_all(
     for cell_number, cell in enumerate(recipe.cell_types):
         write_states(paths["states"][cell], layouts, cell_number, recipe.bin_bp)
         for mark_number, mark in enumerate(recipe.tracks):
-            signals = _signals(recipe, grammar, layouts, cell_number, mark_number)
+            signals = _signals(recipe, grammar, contigs, cell_number, mark_number)
             write_bigwig(paths["tracks"][cell][mark], recipe.contigs, signals, recipe.track_step_bp)
         binding = _binding_table(contigs, cell_number, recipe)
         for tf in tf_names(recipe):
             write_binding(paths["binding"][cell][tf], binding.loc[binding["name"] == tf])
+    if recipe.mappability:
+        placed = (
+            (name, make_mappability(layout, recipe, number)) for number, (name, layout) in enumerate(layouts.items())
+        )
+        write_bigwig(paths["mappability"], recipe.contigs, placed, recipe.track_step_bp)
+    write_motifs(paths["motifs"], tf_names(recipe), grammar.motifs, _base_shares(contigs))
     paths["truth"].write_text(json.dumps(_truth(recipe, grammar, contigs, genes)) + "\n")
 
 
-def _signals(recipe: SimulateRecipe, grammar: Grammar, layouts: dict[str, Layout], cell: int, mark: int):
+def _base_shares(contigs: dict[str, SimulatedContig]) -> NDArray[np.float64]:
+    """[4] frequencies of A, C, G and T over both strands."""
+    counts = np.sum([np.bincount(contig.dna, minlength=5)[:4] for contig in contigs.values()], axis=0)
+    return (counts + counts[::-1]) / (2 * counts.sum())
+
+
+def _signals(recipe: SimulateRecipe, grammar: Grammar, contigs: dict[str, SimulatedContig], cell: int, mark: int):
     """(contig, signal) pairs, made one at a time: a track is never in memory whole."""
-    for number, (name, layout) in enumerate(layouts.items()):
+    for number, (name, contig) in enumerate(contigs.items()):
         seed = np.random.SeedSequence(recipe.seed, spawn_key=(2, number, cell, mark))
         rng = np.random.Generator(np.random.Philox(seed))
-        yield name, make_track(layout.states[cell], mark, recipe, grammar, rng)
+        signal = make_track(contig.layout.states[cell], mark, recipe, grammar, rng)
+        if recipe.tracks[mark] == DNASE:
+            signal = make_dnase(signal, contig.layout, contig.sites, cell, recipe, number)
+        yield name, signal
 
 
 def _binding_table(contigs: dict[str, SimulatedContig], cell: int, recipe: SimulateRecipe) -> pd.DataFrame:

@@ -6,7 +6,22 @@ from typing import Self
 
 from pydantic import Field, field_validator, model_validator
 
+from epilm.config import Config
 from epilm.runs import Recipe
+
+DNASE = "DNase"
+"""The track of accessibility, which has summits where factors are bound."""
+
+
+class DnaseConfig(Config):
+    """Summits of the track ``DNase``."""
+
+    summit: float = Field(default=5.0, gt=1.0)
+    """Mean height of a summit, as a multiple of the level of its bin."""
+    reach_bp: int = Field(default=75, ge=1)
+    """Bases from the centre of a bound site to the end of its summit, on either side."""
+    decoys_per_open_bin: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Summits without a site: the share of the cell type's open bins that have one, at a random place."""
 
 
 class SimulateRecipe(Recipe):
@@ -43,11 +58,18 @@ class SimulateRecipe(Recipe):
     motif_bp: int = Field(default=10, ge=6, le=20)
     """Length of a motif."""
     tracks: tuple[str, ...] = ("H3K4me3", "H3K36me3", "H3K27me3")
-    """Marks that get a bigWig in each cell type; each is emitted by the states at its own levels."""
+    """Marks that get a bigWig in each cell type; each is emitted by the states at its own levels. ``DNase`` has summits
+    at bound sites as well."""
     track_step_bp: int = Field(default=50, ge=1)
     """Resolution of the bigWigs; divides ``bin_bp``."""
     track_gap_share: float = Field(default=0.02, ge=0.0, lt=1.0)
     """Share of the bigWig steps without data."""
+    dnase: DnaseConfig = DnaseConfig()
+    """Summits of the track ``DNase``, where ``tracks`` names it."""
+    mappability: bool = False
+    """Write ``mappability.bw``: 1 where a read can be placed, 0 in repeats, where ``DNase`` then has no reads."""
+    repeat_share: float = Field(default=0.05, gt=0.0, le=0.5)
+    """Share of the genome to which no read can be placed, with ``mappability``."""
     expression_r: float = Field(default=0.9, gt=0.0, le=1.0)
     """Pearson r between the noiseless and the written expression: the ceiling of any regression."""
 
@@ -65,6 +87,11 @@ class SimulateRecipe(Recipe):
     def _sizes_fit(self) -> Self:
         if self.bin_bp % self.track_step_bp:
             raise ValueError(f"track_step_bp={self.track_step_bp} does not divide bin_bp={self.bin_bp}")
+        if DNASE in self.tracks and self.track_step_bp > self.dnase.reach_bp / 3:
+            raise ValueError(
+                f"track_step_bp={self.track_step_bp} is too coarse for the summits of {DNASE}, which reach "
+                f"dnase.reach_bp={self.dnase.reach_bp}: at most a third of it. Try 10."
+            )
         if self.gap_bp % self.bin_bp:
             raise ValueError(f"gap_bp={self.gap_bp} is not a multiple of bin_bp={self.bin_bp}")
         if self.num_tfs * self.motif_bp > self.bin_bp:

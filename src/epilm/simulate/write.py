@@ -113,6 +113,23 @@ def write_expression(path: Path, gene_ids: Sequence[str], cells: Sequence[str], 
     table.to_csv(path, sep="\t", index=False, float_format="%.5f")
 
 
+def write_motifs(
+    path: Path, names: Sequence[str], motifs: NDArray[np.float64], background: NDArray[np.float64]
+) -> None:
+    """Write motifs [T, P, 4] in MEME's minimal format (https://meme-suite.org/meme/doc/meme-format.html).
+
+    Args:
+        background: [4] frequencies of the bases in the genome.
+    """
+    lines = ["MEME version 4", "", "ALPHABET= ACGT", "", "strands: + -", "", "Background letter frequencies"]
+    lines += [" ".join(f"{base} {share:.4f}" for base, share in zip("ACGT", background, strict=True)), ""]
+    for name, motif in zip(names, motifs, strict=True):
+        lines += [f"MOTIF {name}", f"letter-probability matrix: alength= 4 w= {len(motif)}"]
+        lines += [" ".join(f"{share:.6f}" for share in row) for row in motif]
+        lines.append("")
+    path.write_text("\n".join(lines))
+
+
 def write_binding(path: Path, table: pd.DataFrame) -> None:
     """Write one cell type's bound sites of a factor as BED6 from columns chrom, start, end, name, score, strand."""
     table.to_csv(path, sep="\t", header=False, index=False)
