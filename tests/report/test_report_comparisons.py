@@ -187,7 +187,7 @@ def test_masking_has_a_panel_of_its_own() -> None:
     loss = next(c for group in stage["groups"] for c in group["charts"] if c["key"] == "base_loss")
     assert [b["key"] for b in loss["baselines"]] == ["unigram_base_loss"]
     assert loss["reference"]["value"] == pytest.approx(1.3863, abs=1e-4)
-    assert stage["marks"] == [{"run": "gems", "step": 10, "word": "Global PMI"}]
+    assert stage["marks"] == [{"run": "gems", "step": 10, "word": "Global PMI", "when": "from step"}]
 
 
 def test_masking_base_loss_stands_beside_unigrams() -> None:

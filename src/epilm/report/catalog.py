@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,30 @@ LEARNING = (
     Metric("loss", "Total loss", "number", "lower", "What the optimiser minimises."),
     Metric("state_perplexity", "State perplexity", "number", "lower", "States the model still hesitates between."),
     Metric("dna_perplexity", "DNA perplexity", "number", "lower", "K-mers the model still hesitates between."),
+    Metric("auprc", "AUPRC", "fine", "higher", "Area under precision and recall by Davis-Goadrich, mean over factors."),
+    Metric("auroc", "AUROC", "fine", "higher", "Area under the ROC curve, mean over factors.", (0.5, "any order")),
+    Metric(
+        "average_precision",
+        "Average precision",
+        "fine",
+        "higher",
+        "Precision at each bound bin, without interpolation.",
+    ),
+    Metric(
+        "recall_at_10_fdr",
+        "Recall at 10 % FDR",
+        "fine",
+        "higher",
+        "Bound bins found where nine calls in ten are right.",
+    ),
+    Metric(
+        "recall_at_50_fdr",
+        "Recall at 50 % FDR",
+        "fine",
+        "higher",
+        "Bound bins found where half of the calls are right.",
+    ),
+    Metric("binding_loss", "Binding loss", "number", "lower", "Cross-entropy of a label, nats."),
 )
 THROUGHPUT = (
     Metric("tokens_per_s", "Tokens per second", "si", "higher", "All workers together."),
@@ -66,7 +90,7 @@ MASKING = (
 """What a masking policy did in training; no better and no worse."""
 KNOWN = {metric.key: metric for metric in LEARNING + MASKING + THROUGHPUT}
 
-SET_ORDER = ("train", "held_out_contigs", "test_contigs")
+SET_ORDER = ("train", "held_out_contigs", "test_contigs", "validation")
 """Sets that come first on the page; the others follow in the order of the records."""
 
 BASELINES = {
@@ -76,6 +100,7 @@ BASELINES = {
     "uniform": "uniform guess",
     "random": "random guess",
     "mean": "training mean",
+    "base_rate": "share of bound bins",
 }
 """Prefix of a baseline's key (``copy_state_accuracy``) -> its name."""
 
@@ -90,14 +115,20 @@ def is_count(key: str) -> bool:
 
 def baseline_of(key: str, keys: Iterable[str]) -> tuple[str, str] | None:
     """``copy_state_accuracy`` -> (``copy``, ``state_accuracy``) where both keys are there; None of other metrics."""
-    prefix, _, rest = key.partition("_")
-    return (prefix, rest) if prefix in BASELINES and rest in set(keys) else None
+    for prefix in BASELINES:
+        rest = key.removeprefix(f"{prefix}_")
+        if rest != key and rest in set(keys):
+            return prefix, rest
+    return None
 
 
 def metric(key: str) -> Metric:
-    """The catalogue's entry, or a plain one for a key that it does not know."""
+    """The catalogue's entry (of ``auprc.CTCF``, that of its whole), or a plain one for a key that it does not know."""
     if key in KNOWN:
         return KNOWN[key]
+    whole, _, part = key.partition(".")
+    if part and whole in KNOWN:
+        return replace(KNOWN[whole], key=key, title=f"{KNOWN[whole].title}, {part}", help="", reference=None)
     title = key.replace("_", " ").strip().capitalize()
     style = "percent" if key.endswith(("accuracy", "share", "fraction")) else "number"
     return Metric(key, title, style)

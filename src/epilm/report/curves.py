@@ -52,6 +52,7 @@ class Mark:
     run: str
     step: int
     word: str
+    when: str = "from step"
 
 
 def stage_curves(records: Sequence[RunRecord]) -> dict[str, dict[str, Any]]:
@@ -73,7 +74,21 @@ def run_marks(record: RunRecord) -> list[Mark]:
     events = {
         int(step): e for e in record.metrics if e.get("kind") == EVENT and (step := number(e.get("step"))) is not None
     }
-    return [Mark(record.name, step, _event_word(events[step])) for step in sorted(events)]
+    marks = [Mark(record.name, step, _event_word(events[step])) for step in sorted(events)]
+    best = best_step(record)
+    return marks if best is None else [*marks, Mark(record.name, best, "best AUPRC", "at step")]
+
+
+def best_step(record: RunRecord) -> int | None:
+    """Step of the weights that a fine-tuning keeps; of an unfinished one the best so far."""
+    if record.stage != "finetune":
+        return None
+    known = number(record.result.get("best_step"))
+    if known is not None:
+        return int(known)
+    scores = [(number(e.get("auprc")), number(e.get("step"))) for e in record.metrics if e.get("kind") == "eval"]
+    found = [(score, -step) for score, step in scores if score is not None and step is not None]
+    return int(-max(found)[1]) if found else None
 
 
 def _event_word(event: dict[str, Any]) -> str:
@@ -171,12 +186,12 @@ def _groups(keys: list[str]) -> list[dict[str, Any]]:
 
 
 def _chart(entry: Metric, keys: list[str]) -> dict[str, Any]:
-    baselines = [key for key in keys if (found := baseline_of(key, keys)) and found[1] == entry.key]
+    baselines = [(key, found) for key in keys if (found := baseline_of(key, keys)) and found[1] == entry.key]
     return {
         "key": entry.key,
         "title": entry.title,
         "style": entry.style,
         "help": entry.help,
         "reference": entry.reference and {"value": entry.reference[0], "name": entry.reference[1]},
-        "baselines": [{"key": key, "name": key.partition("_")[0]} for key in baselines],
+        "baselines": [{"key": key, "name": found[0]} for key, found in baselines],
     }

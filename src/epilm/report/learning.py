@@ -10,8 +10,10 @@ from epilm.report.catalog import BASELINES, LEARNING, Metric, baseline_of, set_o
 from epilm.report.collect import RunRecord
 from epilm.report.text import number, show, words
 
-HEADLINE_METRICS = ("state_accuracy", "base_accuracy", "dna_accuracy")
-"""The first on every set, the others on the first set alone."""
+HEADLINE_METRICS = ("state_accuracy", "base_accuracy", "dna_accuracy", "auprc")
+"""The first on every set, the others on the first set that has them."""
+VALIDATION = "validation"
+"""The set that fine-tuning is stopped by."""
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,11 @@ class Tile:
 
 
 def final_metrics(record: RunRecord) -> dict[str, dict[str, Any]]:
-    """Set -> metrics at the end: from ``result.json``, or the last evaluation written by a run that is not finished."""
-    final = record.result.get("final")
+    """Set -> metrics at the end (of a fine-tuning, at the step that it keeps): from ``result.json``, or the last evaluation
+    written by a run that is not finished."""
+    final, best = record.result.get("final"), record.result.get("best")
+    if record.stage == "finetune" and isinstance(best, dict):
+        return {VALIDATION: best}
     if isinstance(final, dict):
         return _by_set(final)
     last: dict[str, dict[str, Any]] = {}
@@ -100,13 +105,17 @@ def _table(name: str, entries: list[tuple[RunRecord, dict[str, Any]]]) -> FinalT
 
 
 def _group(metric: Metric, keys: list[str]) -> Group:
-    baselines = [key for key in keys if (found := baseline_of(key, keys)) and found[1] == metric.key]
-    return Group(metric, (metric.key, *baselines), ("model", *(BASELINES[b.partition("_")[0]] for b in baselines)))
+    baselines = [(key, found) for key in keys if (found := baseline_of(key, keys)) and found[1] == metric.key]
+    return Group(
+        metric,
+        (metric.key, *(key for key, _ in baselines)),
+        ("model", *(BASELINES[prefix] for _, (prefix, _) in baselines)),
+    )
 
 
 def _remark(record: RunRecord, values: dict[str, Any]) -> str:
     if record.status == "finished":
-        return ""
+        return f"best, at step {show(record.result['best_step'])}" if "best_step" in record.result else ""
     step = number(values.get("step"))
     return f"{record.status}, at step {step:,.0f}" if step is not None else record.status
 
@@ -143,9 +152,11 @@ def headline_tiles(records: Sequence[RunRecord]) -> list[Tile]:
     tiles = []
     for metric in LEARNING:
         if metric.key in HEADLINE_METRICS:
-            for name in names if metric.key == HEADLINE_METRICS[0] else names[:1]:
+            found = []
+            for name in names:
                 bars = _bars(metric, {run: final[name] for run, final in finals.items() if name in final})
-                tiles += [Tile(metric.title, f"on {words(name)}", bars)] if bars else []
+                found += [Tile(metric.title, f"on {words(name)}", bars)] if bars else []
+            tiles += found if metric.key == HEADLINE_METRICS[0] else found[:1]
     return tiles
 
 

@@ -6,7 +6,7 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
-from epilm.config import parse_recipe
+from epilm.config import Config, parse_recipe
 from epilm.errors import RecipeError
 from epilm.masking.recipe import GROUPS, SCORED, CmStepConfig, DnaMaskConfig
 from epilm.storage import Location
@@ -37,14 +37,14 @@ FIXED = {
 """What no override may change, and why."""
 
 
-def check_key(key: str, *, where: str) -> None:
+def check_key(key: str, *, where: str, fixed: Mapping[str, str] = FIXED) -> None:
     """Refuse a setting that would make trials incomparable.
 
     Raises:
-        RecipeError: the key, or the group that it is in or opens, is in :data:`FIXED`.
+        RecipeError: the key, or the group that it is in or opens, is in ``fixed``.
     """
-    for fixed, why in FIXED.items():
-        if key == fixed or key.startswith(f"{fixed}.") or fixed.startswith(f"{key}."):
+    for name, why in fixed.items():
+        if key == name or key.startswith(f"{name}.") or name.startswith(f"{key}."):
             raise RecipeError(f"{where}.{key} may not be changed here: {why}. Set it in base, or remove it.")
 
 
@@ -55,11 +55,11 @@ def lay_over(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> dict[s
     an override without effect is refused when the result is parsed.
     """
     result = copy.deepcopy(dict(mapping))
-    mask = get_dotted(_set_all(copy.deepcopy(result), overrides), MASK) or {}
+    mask = get_dotted(set_dotted(copy.deepcopy(result), overrides), MASK) or {}
     below = get_dotted(result, MASK)
     if below:
         _drop_unused(below, mask)
-    return _set_all(result, overrides)
+    return set_dotted(result, overrides)
 
 
 def _drop_unused(below: dict[str, Any], mask: Mapping[str, Any]) -> None:
@@ -74,7 +74,12 @@ def _drop_unused(below: dict[str, Any], mask: Mapping[str, Any]) -> None:
         below.pop("options", None)
 
 
-def _set_all(mapping: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+def set_dotted(mapping: dict[str, Any], overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Set each dotted override in ``mapping`` itself, groups made where they are absent; return it.
+
+    Raises:
+        RecipeError: a group on the way is a value.
+    """
     for dotted, value in overrides.items():
         *groups, last = dotted.split(".")
         node = mapping
@@ -99,7 +104,7 @@ def get_dotted(mapping: Mapping[str, Any], dotted: str) -> Any:
 def absolute_paths(mapping: Mapping[str, Any], root: str) -> dict[str, Any]:
     """A copy whose relative places count from ``root``."""
     places = {key: get_dotted(mapping, key) for key in PATHS}
-    return _set_all(
+    return set_dotted(
         copy.deepcopy(dict(mapping)),
         {
             key: place if "://" in place or place.startswith(("/", "~")) else str(Location(f"{root}/{place}"))
@@ -109,7 +114,7 @@ def absolute_paths(mapping: Mapping[str, Any], root: str) -> dict[str, Any]:
     )
 
 
-def as_mapping(recipe: PretrainRecipe) -> dict[str, Any]:
+def as_mapping(recipe: Config) -> dict[str, Any]:
     """What was written of a recipe, without the defaults left alone."""
     return recipe.model_dump(mode="json", exclude_unset=True)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -44,6 +44,36 @@ class ConfirmConfig(Config):
     """Dotted settings that make the best trial the baseline; those of another policy are dropped."""
 
 
+def read_base(value: Any, stage: str) -> Any:
+    """The settings of a base recipe: as they stand, or from the YAML file that a path names.
+
+    Raises:
+        ValueError: no such file, or not YAML.
+    """
+    if not isinstance(value, str):
+        return value
+    path = Path(value)
+    if not path.is_file():
+        raise ValueError(f"no such {stage} recipe: {path.absolute()}. The path counts from the working directory.")
+    try:
+        return yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not valid YAML: {error}") from error
+
+
+def check_arm_names(names: Iterable[str]) -> None:
+    """Raises RecipeError at a name that could not be a folder's."""
+    for name in names:
+        if not _ARM_NAME.fullmatch(name):
+            raise RecipeError(f"arms: {name!r} names a folder; use letters, digits, dot, dash and underscore.")
+
+
+def check_seeds(seeds: Sequence[int]) -> None:
+    """Raises ValueError where two are the same, or one is negative."""
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise ValueError(f"seeds={list(seeds)}: give different whole numbers from 0, e.g. [0, 1, 2].")
+
+
 class _WithBase(Recipe):
     base: PretrainRecipe
     """Pretrain recipe that every trial changes: a path from the working directory, or its settings."""
@@ -58,15 +88,7 @@ class _WithBase(Recipe):
     @field_validator("base", mode="before")
     @classmethod
     def _read(cls, value: Any) -> Any:
-        if not isinstance(value, str):
-            return value
-        path = Path(value)
-        if not path.is_file():
-            raise ValueError(f"no such pretrain recipe: {path.absolute()}. The path counts from the working directory.")
-        try:
-            return yaml.safe_load(path.read_text())
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path} is not valid YAML: {error}") from error
+        return read_base(value, "pretrain")
 
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
@@ -155,9 +177,9 @@ class CompareRecipe(_WithBase):
     def _can_be_compared(self) -> Self:
         if self.baseline not in self.arms:
             raise ValueError(f"baseline={self.baseline!r} is no arm; the arms are {', '.join(self.arms)}.")
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
-            raise ValueError(f"seeds={list(self.seeds)}: give different whole numbers from 0, e.g. [0, 1, 2].")
+        check_seeds(self.seeds)
         try:
+            check_arm_names(self.arms)
             for name, overrides in self.arms.items():
                 self._check_arm(name, overrides)
         except RecipeError as error:
@@ -165,8 +187,6 @@ class CompareRecipe(_WithBase):
         return self
 
     def _check_arm(self, name: str, overrides: Scalars) -> None:
-        if not _ARM_NAME.fullmatch(name):
-            raise RecipeError(f"arms: {name!r} names a folder; use letters, digits, dot, dash and underscore.")
         for key in overrides:
             check_key(key, where=f"arms.{name}")
         parse_pretrain(lay_over(as_mapping(self.base), overrides), source=f"arms.{name}")

@@ -85,7 +85,7 @@ class Chart {
 
   describe() {
     const ends = this.series.map((s) => `${s.label}: ${show(lastValue(s.y), this.spec.style)}`);
-    const marks = this.stage.marks.map((m) => ` ${m.run}: ${m.word} from step ${m.step}.`);
+    const marks = this.stage.marks.map((m) => ` ${m.run}: ${m.word} ${m.when} ${m.step}.`);
     return `${this.spec.title} by step. Last values: ${ends.join("; ")}.${marks.join("")}`;
   }
 

@@ -5,7 +5,7 @@ const ROOT = document.documentElement;
 const TIP = document.getElementById("tip");
 const PLOT_HEIGHT = 230;
 const WIDE_HEIGHT = 430;
-const DASHES = { copy: [8, 5], majority: [2, 4], unigram: [8, 5], uniform: [2, 4], random: [2, 4], mean: [8, 5] };
+const DASHES = { copy: [8, 5], majority: [2, 4], unigram: [8, 5], uniform: [2, 4], random: [2, 4], mean: [8, 5], base_rate: [2, 4] };
 const charts = [];
 
 // ---- small helpers ------------------------------------------------------------------------------------------------
