@@ -12,6 +12,7 @@ from epilm.corpus.manifest import CorpusManifest
 from epilm.corpus.schema import CONTIGS
 from epilm.corpus.source import check_shards
 from epilm.errors import RecipeError
+from epilm.labels.places import bins_within
 from epilm.models.binding import EbertForBinding
 from epilm.models.binding_config import TrackConfig
 from epilm.models.fits_corpus import check_fits_corpus
@@ -31,7 +32,7 @@ def check_binding(task: TfBindingTask) -> None:
     """
     manifest = task.manifest
     check_shards(task.corpus, manifest, CONTIGS)
-    _check_contigs(task, manifest)
+    _check_contigs(task)
     _check_cells(task)
     _check_encoder(task)
     check_signals(task.config.tracks, task.train_cell_types, manifest, setting="task.tracks")
@@ -39,27 +40,28 @@ def check_binding(task: TfBindingTask) -> None:
     _check_counts(task)
 
 
-def _check_contigs(task: TfBindingTask, manifest: CorpusManifest) -> None:
-    split, known = task.config.split, [contig.name for contig in manifest.contigs]
-    lists = {
-        "train_contigs": split.train_contigs or (),
-        "validation_contigs": split.validation_contigs,
-        "test_contigs": split.test_contigs,
-    }
-    for setting, names in lists.items():
-        for name in names:
-            _known(name, known, f"task.split.{setting}", "contig of the corpus")
-    keys = list(lists)
-    for i, first in enumerate(keys):
-        for second in keys[i + 1 :]:
-            both = sorted(set(lists[first]) & set(lists[second]))
-            if both:
-                raise RecipeError(
-                    f"task.split.{first} and task.split.{second} both name {', '.join(both)}. Leave it to one."
-                )
-    if not task.train_contigs:
+def _check_contigs(task: TfBindingTask) -> None:
+    """Contigs and regions are the corpus' own, and none is in two splits."""
+    split, grid = task.config.split, task.labels.grid
+    lists = {"validation_contigs": split.validation_contigs, "test_contigs": split.test_contigs}
+    if split.train_contigs is not None:
+        lists["train_contigs"] = split.train_contigs
+    bins = {setting: bins_within(grid, task.places(names, setting)) for setting, names in lists.items()}
+    both = bins["validation_contigs"].intersect(bins["test_contigs"])
+    if both:
+        names = sorted(set(grid.names[grid.locate(both.start)[0]].tolist()))
         raise RecipeError(
-            f"no contig is left to train on: validation and test take all of {', '.join(known)}. Give some of them back."
+            f"task.split.validation_contigs and test_contigs share {both.size:,} bins on {', '.join(names)}. Leave them to one."
+        )
+    for setting in ("validation_contigs", "test_contigs"):
+        again = sorted(set(split.train_contigs or ()) & set(lists[setting]))
+        if again:
+            raise RecipeError(
+                f"task.split.train_contigs and task.split.{setting} both name {', '.join(again)}. Leave it to one."
+            )
+    if not task.train_bins:
+        raise RecipeError(
+            f"no bin is left to train on: validation and test take all of {', '.join(grid.names)}. Give some of them back."
         )
 
 
@@ -138,16 +140,16 @@ def _check_accessible(task: TfBindingTask, manifest: CorpusManifest) -> None:
 def _check_counts(task: TfBindingTask) -> None:
     """Each factor has a positive to learn from and one to be judged by; there are negatives."""
     labels, names = task.labels, task.train_cell_types
-    for split, contigs in (("training", task.train_contigs), ("validation", task.config.split.validation_contigs)):
-        counts = labels.counts(labels.grid.select(contigs))
+    for split, within in (("training", task.train_bins), ("validation", task.validation_bins)):
+        counts = labels.counts(within)
         counts = counts[counts["cell_type"].isin(names)].groupby("target")["bound"].sum()
         missing = [target for target in labels.targets if not counts.get(target, 0)]
         if missing:
             raise RecipeError(
-                f"{', '.join(missing)} binds nowhere on the {split} contigs ({', '.join(contigs)}) in {', '.join(names)}: "
+                f"{', '.join(missing)} binds nowhere on the {split} contigs ({within.size:,} bins) in {', '.join(names)}: "
                 "nothing could be learnt or measured. Choose other contigs, or leave the factor out (task.targets)."
             )
-    _, negatives, _ = split_bins(labels, task.train_cells, task.train_contigs)
+    _, negatives, _ = split_bins(labels, task.train_cells, task.train_bins)
     if not negatives.size:
         raise RecipeError(
             "not a single bin of the training contigs is unbound: the labels leave nothing to tell apart."

@@ -74,7 +74,11 @@ class SamplingConfig(Config):
 
 
 class SplitConfig(Config):
-    """Contigs and cell types of training and validation. The test is `epilm evaluate`'s."""
+    """Contigs and cell types of training and validation. The test is `epilm evaluate`'s.
+
+    Where a corpus has too few contigs, a contig's part may stand for one: ``chrom:start-end``. Training then keeps away from
+    the parts that are held out by the length of its input.
+    """
 
     validation_contigs: tuple[str, ...] = Field(min_length=1)
     """Contigs on which AUPRC is followed and training is stopped; none of their bins is trained on, nor may a test use them."""

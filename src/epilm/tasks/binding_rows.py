@@ -84,7 +84,8 @@ class BindingRows:
             assert gathered.states is not None
             columns["states"] = as_fixed_bytes(gathered.states[every, self._state_row[cells]])
         if self.config.tracks:
-            assert gathered.signals is not None and gathered.signal_phase is not None
+            assert gathered.signals is not None
+            assert gathered.signal_phase is not None
             own = gathered.signals[every[:, None], self._signal_rows[cells]]
             columns["signals"] = as_fixed_bytes(np.ascontiguousarray(own, "<f4").reshape(len(bins), -1).view(np.uint8))
             columns["signal_phase"] = pa.array(gathered.signal_phase.astype(np.int32))
@@ -154,20 +155,17 @@ class BindingEvalSet:
         return table.append_column("weight", pa.array(weight))
 
 
-def split_bins(
-    labels: LabelSet, cells: tuple[int, ...], contigs: tuple[str, ...]
-) -> tuple[CellBins, CellBins, CellBins]:
-    """(positives, negatives, others) of cell types on contigs: bound by any factor; bound by none and ambiguous for none;
+def split_bins(labels: LabelSet, cells: tuple[int, ...], within: Runs) -> tuple[CellBins, CellBins, CellBins]:
+    """(positives, negatives, others) of cell types among some bins: bound by any factor; bound by none and ambiguous for none;
     and all that are not positives. Excluded bins are in none, nor are cell types without a measured factor."""
-    eligible = labels.grid.select(contigs)
     positives, negatives, others = [], [], []
     for cell in cells:
         name = labels.cell_types[cell]
         pairs = [(name, target) for target in labels.targets if labels.measured(name, target)]
         none = Runs.empty()
-        bound = none.union(*(labels.bound[pair] for pair in pairs)).intersect(eligible)
+        bound = none.union(*(labels.bound[pair] for pair in pairs)).intersect(within)
         ambiguous = none.union(*(labels.ambiguous[pair] for pair in pairs))
-        rest = none.union(*(labels.labelled(*pair) for pair in pairs)).intersect(eligible).subtract(bound)
+        rest = none.union(*(labels.labelled(*pair) for pair in pairs)).intersect(within).subtract(bound)
         positives.append(bound)
         others.append(rest)
         negatives.append(rest.subtract(ambiguous))

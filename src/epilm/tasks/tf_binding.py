@@ -5,7 +5,7 @@ Ambiguous bins, excluded ones, and factors that were not measured in a cell type
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,8 @@ from epilm.evaluate.ranking import binding_metrics, counts_from_histogram
 from epilm.labels.codes import BOUND, UNBOUND
 from epilm.labels.label_set import LabelSet
 from epilm.labels.load import load_labels
+from epilm.labels.places import Place, bins_near, bins_within, read_places
+from epilm.labels.runs import Runs
 from epilm.masking.contract import Moment
 from epilm.masking.hashing import uniform
 from epilm.models.adapt import apply_adapt, merged_state, rate_factor
@@ -130,12 +132,32 @@ class TfBindingTask:
             both_strands=config.both_strands,
         )
 
+    def places(self, names: Sequence[str], setting: str) -> list[Place]:
+        """Contigs and regions of a setting of the split."""
+        known = [contig.name for contig in self.manifest.contigs]
+        return read_places(names, known, setting=f"task.split.{setting}")
+
     @cached_property
-    def train_contigs(self) -> tuple[str, ...]:
+    def train_places(self) -> list[Place]:
         split = self.config.split
         kept = {*split.validation_contigs, *split.test_contigs}
-        named = split.train_contigs
-        return named if named is not None else tuple(c.name for c in self.manifest.contigs if c.name not in kept)
+        names = split.train_contigs
+        if names is None:
+            names = tuple(c.name for c in self.manifest.contigs if c.name not in kept)
+        return self.places(names, "train_contigs")
+
+    @cached_property
+    def train_bins(self) -> Runs:
+        """Bins that may be trained on: of the training contigs, and whose input meets nothing that is held out."""
+        grid, split = self.labels.grid, self.config.split
+        held = self.places(split.validation_contigs, "validation_contigs") + self.places(
+            split.test_contigs, "test_contigs"
+        )
+        return bins_within(grid, self.train_places).subtract(bins_near(grid, held, self.binding.flank_bp))
+
+    @cached_property
+    def validation_bins(self) -> Runs:
+        return bins_within(self.labels.grid, self.places(self.config.split.validation_contigs, "validation_contigs"))
 
     @cached_property
     def train_cells(self) -> tuple[int, ...]:
@@ -161,7 +183,7 @@ class TfBindingTask:
 
     @cached_property
     def sampler(self) -> BindingSampler:
-        positives, negatives, _ = split_bins(self.labels, self.train_cells, self.train_contigs)
+        positives, negatives, _ = split_bins(self.labels, self.train_cells, self.train_bins)
         sampling = self.config.sampling
         positives = replace(positives, limit=sampling.max_positives, subset_seed=sampling.subset_seed)
         strata = negative_strata(
@@ -183,7 +205,7 @@ class TfBindingTask:
 
     @cached_property
     def _validation(self) -> BindingEvalSet:
-        positives, _, others = split_bins(self.labels, self.train_cells, self.config.split.validation_contigs)
+        positives, _, others = split_bins(self.labels, self.train_cells, self.validation_bins)
         limits = self.config.evaluation
         return BindingEvalSet(
             self._rows, positives, others, self.train_cells, limits.max_positives, limits.max_negatives, limits.seed
@@ -346,7 +368,7 @@ class TfBindingTask:
             "labels_fingerprint": self.labels.fingerprint(),
             "targets": list(self.labels.targets),
             "tracks": list(self.binding.tracks),
-            "trained_contigs": list(self.train_contigs),
+            "trained_contigs": list(self._trained_contigs),
             "validation_contigs": list(self.config.split.validation_contigs),
             "test_contigs": list(self.config.split.test_contigs),
             "trained_cell_types": list(self.train_cell_types),
@@ -359,12 +381,30 @@ class TfBindingTask:
             "tokens_per_sample": self._length,
         }
 
+    @property
+    def _trained_contigs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for name, _, _ in self.train_places))
+
+    @property
+    def _trained_regions(self) -> tuple[tuple[str, int, int], ...] | None:
+        """What the training inputs cover, where parts of contigs are held out; None for whole contigs."""
+        split = self.config.split
+        names = [*split.validation_contigs, *split.test_contigs, *(split.train_contigs or ())]
+        if {contig.name for contig in self.manifest.contigs}.issuperset(names):
+            return None
+        grid, flank_bp = self.labels.grid, self.binding.flank_bp
+        contig, start, num = grid.split(self.train_bins)
+        ends = start + (num - 1) * grid.step_bp + grid.bin_bp + flank_bp
+        firsts = np.maximum(start - flank_bp, 0)
+        return tuple(zip(grid.names[contig].tolist(), firsts.tolist(), ends.tolist(), strict=True))
+
     def held_out_but_seen(self) -> list[str]:
         """Validation and test contigs, and held-out cell types, that the pre-trained weights were trained on."""
         if self._initial is None:
             return []
         split, provenance = self.config.split, self._initial[0]
-        kept = [*split.validation_contigs, *split.test_contigs]
+        places = self.places([*split.validation_contigs, *split.test_contigs], "validation_contigs and test_contigs")
+        kept = list(dict.fromkeys(name for name, _, _ in places))
         contigs = match_trained(provenance.trained_contigs, kept, source="the pre-trained weights").values()
         cells = [name for name in split.held_out_cell_types if name in provenance.trained_cell_types]
         return sorted(set(contigs)) + cells
@@ -373,7 +413,8 @@ class TfBindingTask:
         encoder, manifest = self.encoder, self.manifest
         provenance = Provenance(
             assembly=manifest.assembly,
-            trained_contigs=self.train_contigs,
+            trained_contigs=self._trained_contigs,
+            trained_regions=self._trained_regions,
             trained_cell_types=self.train_cell_types,
             corpus_fingerprint=manifest.fingerprint(),
             window_bp=self.config.input_bp,
