@@ -139,6 +139,21 @@ class BinGrid:
         fits = (contig >= 0) & (past >= 0) & (past % self.step_bp == 0) & (number < self._num_bins[known])
         return np.where(fits, self._offsets[known] + number, -1)
 
+    def place(self, contig: np.ndarray, start_bp: np.ndarray, num_bins: np.ndarray) -> Runs:
+        """Stretches of bins as runs: the inverse of :meth:`split`; what reaches past a contig's bins is cut off.
+
+        Args:
+            contig: int64 [r], index into ``contigs``; -1 is left out.
+            start_bp: int64 [r], first base of the first bin, a multiple of ``step_bp``.
+            num_bins: int64 [r].
+        """
+        known = contig >= 0
+        contig, start_bp, num_bins = contig[known], start_bp[known], num_bins[known]
+        first = (start_bp - self._first_bp[contig]) // self.step_bp
+        ends = self._num_bins[contig]
+        offset = self._offsets[contig]
+        return Runs.of(offset + np.clip(first, 0, ends), offset + np.clip(first + num_bins, 0, ends))
+
     def split(self, runs: Runs) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Runs cut at the ends of contigs: (index of the contig, first base of the first bin, number of bins), int64 [r]."""
         some = np.flatnonzero(self._num_bins)

@@ -133,4 +133,4 @@ class LabelsRecipe(Recipe):
     labels: LabelsConfig
     """Where they come from."""
     write_tsv: bool = False
-    """Write an ENCODE-DREAM label file (``labels/FACTOR.tsv.gz``) for every factor, too."""
+    """Write an ENCODE-DREAM label file (``tsv/FACTOR.tsv.gz``) for every factor, too."""
