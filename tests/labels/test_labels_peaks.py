@@ -24,6 +24,9 @@ def test_summits_are_read_where_column_10_is_one(tmp_path, name):
     narrow = read_peaks(write(tmp_path, NARROW.format(100, 300, 40) + "\n" + NARROW.format(5, 9, -1) + "\n", name))
     assert narrow.to_numpy().tolist() == [["chr1", 100, 300, 40], ["chr1", 5, 9, -1]]
     assert read_peaks(write(tmp_path, IDR.format(100, 300, 40) + "\n"))["summit"].tolist() == [40]
+    assert read_peaks(write(tmp_path, NARROW.format(100, 300, 200)))["summit"].tolist() == [
+        199
+    ]  # ENCODE-DREAM has such
     blocks = "chr1\t100\t300\tp\t0\t.\t100\t300\t0\t2\t10,20\t0,180\n"  # BED12: column 10 counts blocks
     assert read_peaks(write(tmp_path, blocks))["summit"].tolist() == [-1]
     assert read_peaks(write(tmp_path, "# peaks\nchr1 100 300\n"))["summit"].tolist() == [-1]
@@ -41,7 +44,7 @@ def test_summits_are_read_where_column_10_is_one(tmp_path, name):
         ("chr1\t100\t200\nchr1\t50\t50\n", r"chr1:50-50 \(row 2\) is not a peak"),
         ("chr1\t-5\t50\n", "is not a peak"),
         (NARROW.format(100, 300, "x"), "summit of row 1 is 'x'"),
-        (NARROW.format(100, 300, 200), "is 200, outside of the peak"),
+        (NARROW.format(100, 300, 201), "is 201, outside of the peak"),
         (NARROW.format(100, 300, 1.5), "is a whole number"),
     ],
 )

@@ -115,7 +115,7 @@ def read_labels(opened: OpenLabels, *, progress: Progress = lambda message: None
         unlabelled=found.unlabelled,
     )
     _check_positives(labels, found, manifest)
-    return ReadLabels(labels, found.contig_names, tuple(found.notes))
+    return ReadLabels(labels, found.contig_names, tuple(dict.fromkeys(found.notes)))
 
 
 def _paths(config: LabelsConfig, names: Names) -> tuple[str, ...]:
@@ -146,9 +146,9 @@ def _check_positives(labels: LabelSet, found: Gathered, manifest: CorpusManifest
     if without:
         rest = ", ".join(target for target in labels.targets if target in bound)
         raise CorpusError(
-            f"{', '.join(without)} has not one bound bin on the contigs of the corpus {manifest.name} "
-            f"({', '.join(labels.grid.names[:5])}): nothing could be learned or scored. "
-            + (f"Take those that have: targets: [{rest}]." if rest else "Use labels of these contigs.")
+            f"no bin of the corpus {manifest.name} ({', '.join(labels.grid.names[:5])}) is bound by "
+            f"{', '.join(without)}: nothing could be learned or scored. "
+            + (f"Take the others: targets: [{rest}]." if rest else "Use labels of these contigs.")
         )
     if bare:
         found.notes.append("no bound bin: " + ", ".join(f"{target} in {cell}" for cell, target in sorted(bare)))

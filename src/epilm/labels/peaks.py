@@ -102,14 +102,16 @@ def _checked(frame: pd.DataFrame, path: str | Path) -> pd.DataFrame:
             f"{path}: {row['chrom']}:{row['start']}-{row['end']} (row {bad[0] + 1}) is not a peak. "
             "BED is 0-based half-open: 0 <= start < end."
         )
-    off = frame.index[frame["summit"] >= frame["end"] - frame["start"]]
+    length = frame["end"] - frame["start"]
+    off = frame.index[frame["summit"] > length]
     if len(off):
         row = frame.loc[off[0]]
         raise GenomeError(
             f"{path}: the summit of {row['chrom']}:{row['start']}-{row['end']} (row {off[0] + 1}) is {row['summit']}, "
             "outside of the peak. In narrowPeak column 10 counts from the peak's start."
         )
-    return frame
+    # ENCODE-DREAM has peaks trimmed so that their summit is the base behind the last
+    return frame.assign(summit=np.minimum(frame["summit"], length - 1))
 
 
 def place_regions(
