@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from toy_signals import SignalCorpus, write_binding_model, write_signal_corpus
 
 from epilm.corpus.manifest import CorpusContig, CorpusFile, CorpusManifest, write_manifest
 from epilm.corpus.schema import bins_per_window, contig_schema, window_schema
@@ -184,3 +185,30 @@ def ebert_folder(make_model) -> Path:
 @pytest.fixture(scope="session")
 def dbert_folder(make_model) -> Path:
     return make_model(states=False)
+
+
+@pytest.fixture(scope="session")
+def signal_corpus(tmp_path_factory) -> SignalCorpus:
+    return write_signal_corpus(tmp_path_factory.mktemp("signals") / "corpus")
+
+
+@pytest.fixture(scope="session")
+def make_binding_model(tmp_path_factory, signal_corpus):
+    """``make_binding_model(states=True, tracks=True, ...)`` -> folder of a small random TF-binding model."""
+
+    def make(**changes: object) -> Path:
+        return write_binding_model(tmp_path_factory.mktemp("binding") / "model", signal_corpus.manifest, **changes)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def plus_folder(make_binding_model) -> Path:
+    """EBERT+: states and tracks."""
+    return make_binding_model()
+
+
+@pytest.fixture(scope="session")
+def dna_folder(make_binding_model) -> Path:
+    """DBERT: DNA alone."""
+    return make_binding_model(states=False, tracks=False)

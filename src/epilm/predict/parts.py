@@ -24,7 +24,7 @@ EMBEDDINGS_FILE = "embeddings.json"
 INTERVALS_FILE = "intervals.parquet"
 COLUMNS = ("id", "chrom", "start", "end", "strand")
 
-_WITHOUT_DNA = b"epilm.intervals_without_dna"
+WITHOUT_DNA = b"epilm.intervals_without_dna"
 
 MAX_PART_BYTES = 256_000_000
 """Bytes of embeddings in a part: per-token embeddings of long intervals would fill the memory otherwise."""
@@ -112,7 +112,7 @@ def part_table(intervals: pa.Table, encoded: Encoded, *, cell_types: Sequence[st
         vectors = pa.ListArray.from_arrays(pa.array(encoded.offsets.astype(np.int32)), vectors)
     columns = {name: repeated.column(name) for name in COLUMNS}
     table = pa.table({**columns, "cell_type": cell_type, "embedding": vectors})
-    return table.replace_schema_metadata({_WITHOUT_DNA: str(int((encoded.num_known == 0).sum()))})
+    return table.replace_schema_metadata({WITHOUT_DNA: str(int((encoded.num_known == 0).sum()))})
 
 
 def write_part(folder: Location, part: Part, table: pa.Table) -> dict[str, object]:
@@ -140,15 +140,15 @@ def finished_parts(folder: Location, parts: Sequence[OutputPart]) -> dict[int, d
 
 
 def remove_leftovers(folder: Location) -> None:
-    """Delete the halves of parts that a killed run left behind."""
+    """Delete the halves of files that a killed run left behind in a folder of its own."""
     for name in folder.children():
-        if name.startswith("part-") and name.endswith(".tmp"):
+        if name.endswith(".tmp"):
             (folder / name).delete()
 
 
 def count_without_dna(folder: Location, parts: Sequence[OutputPart]) -> int:
     """Intervals without a single known k-mer, from the parts' footers."""
-    return sum(int(_footer(folder / part.path).metadata[_WITHOUT_DNA]) for part in parts)
+    return sum(int(_footer(folder / part.path).metadata[WITHOUT_DNA]) for part in parts)
 
 
 def _footer(location: Location) -> pq.FileMetaData:
