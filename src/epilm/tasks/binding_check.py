@@ -35,7 +35,7 @@ def check_binding(task: TfBindingTask) -> None:
     _check_contigs(task)
     _check_cells(task)
     _check_encoder(task)
-    check_signals(task.config.tracks, task.train_cell_types, manifest, setting="task.tracks")
+    check_signals(task.config.tracks, task.split.train_cell_types, manifest, setting="task.tracks")
     _check_accessible(task, manifest)
     _check_counts(task)
 
@@ -46,7 +46,7 @@ def _check_contigs(task: TfBindingTask) -> None:
     lists = {"validation_contigs": split.validation_contigs, "test_contigs": split.test_contigs}
     if split.train_contigs is not None:
         lists["train_contigs"] = split.train_contigs
-    bins = {setting: bins_within(grid, task.places(names, setting)) for setting, names in lists.items()}
+    bins = {setting: bins_within(grid, task.split.places(names, setting)) for setting, names in lists.items()}
     both = bins["validation_contigs"].intersect(bins["test_contigs"])
     if both:
         names = sorted(set(grid.names[grid.locate(both.start)[0]].tolist()))
@@ -59,7 +59,7 @@ def _check_contigs(task: TfBindingTask) -> None:
             raise RecipeError(
                 f"task.split.train_contigs and task.split.{setting} both name {', '.join(again)}. Leave it to one."
             )
-    if not task.train_bins:
+    if not task.split.train_bins:
         raise RecipeError(
             f"no bin is left to train on: validation and test take all of {', '.join(grid.names)}. Give some of them back."
         )
@@ -75,7 +75,7 @@ def _check_cells(task: TfBindingTask) -> None:
         raise RecipeError(
             f"task.split.cell_types and held_out_cell_types both name {', '.join(both)}. Leave it to one."
         )
-    if not task.train_cells:
+    if not task.split.train_cells:
         raise RecipeError(
             f"no cell type is left to train on: the labels have {', '.join(labelled)}, and all are held out. Give one back."
         )
@@ -88,7 +88,7 @@ def _check_encoder(task: TfBindingTask) -> None:
         if not task.config.encoder.random_weights:
             check_weights(task.pretrained, task.encoder)
     if task.uses_states:
-        lacking = [name for name in task.train_cell_types if name not in manifest.cell_types]
+        lacking = [name for name in task.split.train_cell_types if name not in manifest.cell_types]
         if lacking:
             raise RecipeError(
                 f"the encoder reads states, but the corpus {task.corpus} has none of cell type {', '.join(lacking)}; it has "
@@ -127,7 +127,7 @@ def _check_accessible(task: TfBindingTask, manifest: CorpusManifest) -> None:
     setting = "task.sampling.accessible"
     for name in accessible.states:
         _known(name, manifest.state_names, f"{setting}.states", "state of the corpus")
-    cells = task.train_cell_types
+    cells = task.split.train_cell_types
     if accessible.states:
         for cell in cells:
             _known(
@@ -139,8 +139,8 @@ def _check_accessible(task: TfBindingTask, manifest: CorpusManifest) -> None:
 
 def _check_counts(task: TfBindingTask) -> None:
     """Each factor has a positive to learn from and one to be judged by; there are negatives."""
-    labels, names = task.labels, task.train_cell_types
-    for split, within in (("training", task.train_bins), ("validation", task.validation_bins)):
+    labels, names = task.labels, task.split.train_cell_types
+    for split, within in (("training", task.split.train_bins), ("validation", task.split.validation_bins)):
         counts = labels.counts(within)
         counts = counts[counts["cell_type"].isin(names)].groupby("target")["bound"].sum()
         missing = [target for target in labels.targets if not counts.get(target, 0)]
@@ -149,7 +149,7 @@ def _check_counts(task: TfBindingTask) -> None:
                 f"{', '.join(missing)} binds nowhere on the {split} contigs ({within.size:,} bins) in {', '.join(names)}: "
                 "nothing could be learnt or measured. Choose other contigs, or leave the factor out (task.targets)."
             )
-    _, negatives, _ = split_bins(labels, task.train_cells, task.train_bins)
+    _, negatives, _ = split_bins(labels, task.split.train_cells, task.split.train_bins)
     if not negatives.size:
         raise RecipeError(
             "not a single bin of the training contigs is unbound: the labels leave nothing to tell apart."

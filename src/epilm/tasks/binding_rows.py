@@ -51,7 +51,7 @@ class BindingRows:
         names = [signal.name for signal in self.manifest.signals]
         tracks = self.config.tracks.values()
         rows = [[names.index(track.signal_for(cell)) for track in tracks] for cell in self.labels.cell_types]
-        return np.array(rows, np.int64)
+        return np.array(rows, np.int64).reshape(len(rows), len(tracks))
 
     @property
     def row_bytes(self) -> int:
@@ -70,8 +70,13 @@ class BindingRows:
         """
         contig, start = self.labels.grid.locate(bins)
         names = self.labels.grid.names[contig]
-        gathered = self._reader.gather(names, start - self.config.flank_bp, self.config.input_bp)
-        every = np.arange(len(bins))
+        gathered = self._reader.gather(
+            names,
+            start - self.config.flank_bp,
+            self.config.input_bp,
+            cells=self._state_row[cells][:, None] if self.uses_states else np.empty((len(bins), 0), np.int64),
+            tracks=self._signal_rows[cells],
+        )
         columns = {
             "position": pa.array(position),
             "bin": pa.array(bins),
@@ -82,12 +87,12 @@ class BindingRows:
         }
         if self.uses_states:
             assert gathered.states is not None
-            columns["states"] = as_fixed_bytes(gathered.states[every, self._state_row[cells]])
+            columns["states"] = as_fixed_bytes(gathered.states[:, 0])
         if self.config.tracks:
             assert gathered.signals is not None
             assert gathered.signal_phase is not None
-            own = gathered.signals[every[:, None], self._signal_rows[cells]]
-            columns["signals"] = as_fixed_bytes(np.ascontiguousarray(own, "<f4").reshape(len(bins), -1).view(np.uint8))
+            signals = np.ascontiguousarray(gathered.signals, "<f4").reshape(len(bins), -1)
+            columns["signals"] = as_fixed_bytes(signals.view(np.uint8))
             columns["signal_phase"] = pa.array(gathered.signal_phase.astype(np.int32))
         return pa.table(columns)
 

@@ -5,7 +5,7 @@ Ambiguous bins, excluded ones, and factors that were not measured in a cell type
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,12 +20,9 @@ from torch import Tensor, nn
 from epilm.config import fingerprint
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.corpus.source import fixed_bytes
-from epilm.evaluate.ranking import binding_metrics, counts_from_histogram
 from epilm.labels.codes import BOUND, UNBOUND
 from epilm.labels.label_set import LabelSet
 from epilm.labels.load import load_labels
-from epilm.labels.places import Place, bins_near, bins_within, read_places
-from epilm.labels.runs import Runs
 from epilm.masking.contract import Moment
 from epilm.masking.hashing import uniform
 from epilm.models.adapt import apply_adapt, merged_state, rate_factor
@@ -43,6 +40,8 @@ from epilm.tasks.binding_check import check_binding
 from epilm.tasks.binding_recipe import TfBindingConfig
 from epilm.tasks.binding_rows import BindingEvalSet, BindingRows, BindingSource, split_bins
 from epilm.tasks.binding_sampling import BindingSampler
+from epilm.tasks.binding_scores import histogram_metrics, logit_histogram
+from epilm.tasks.binding_split import BindingSplit
 from epilm.tasks.binding_strata import negative_strata
 from epilm.tasks.encoder_config import encoder_config
 from epilm.tasks.protocol import Prepared
@@ -52,8 +51,6 @@ from epilm.tokens.vocab import num_tokens
 VALIDATION = "validation"
 """Name of the evaluation set that training is stopped by."""
 _STRAND = 51
-_LOGIT_LIMIT, _LOGIT_BINS = 16.0, 16_384
-"""Validation scores are counted in steps of .002 of the logit; within a step they are ties."""
 
 
 @dataclass(frozen=True)
@@ -132,43 +129,9 @@ class TfBindingTask:
             both_strands=config.both_strands,
         )
 
-    def places(self, names: Sequence[str], setting: str) -> list[Place]:
-        """Contigs and regions of a setting of the split."""
-        known = [contig.name for contig in self.manifest.contigs]
-        return read_places(names, known, setting=f"task.split.{setting}")
-
     @cached_property
-    def train_places(self) -> list[Place]:
-        split = self.config.split
-        kept = {*split.validation_contigs, *split.test_contigs}
-        names = split.train_contigs
-        if names is None:
-            names = tuple(c.name for c in self.manifest.contigs if c.name not in kept)
-        return self.places(names, "train_contigs")
-
-    @cached_property
-    def train_bins(self) -> Runs:
-        """Bins that may be trained on: of the training contigs, and whose input meets nothing that is held out."""
-        grid, split = self.labels.grid, self.config.split
-        held = self.places(split.validation_contigs, "validation_contigs") + self.places(
-            split.test_contigs, "test_contigs"
-        )
-        return bins_within(grid, self.train_places).subtract(bins_near(grid, held, self.binding.flank_bp))
-
-    @cached_property
-    def validation_bins(self) -> Runs:
-        return bins_within(self.labels.grid, self.places(self.config.split.validation_contigs, "validation_contigs"))
-
-    @cached_property
-    def train_cells(self) -> tuple[int, ...]:
-        """Places in ``labels.cell_types`` of the cell types that are trained on."""
-        split, names = self.config.split, self.labels.cell_types
-        chosen = split.cell_types or tuple(name for name in names if name not in split.held_out_cell_types)
-        return tuple(names.index(name) for name in chosen)
-
-    @property
-    def train_cell_types(self) -> tuple[str, ...]:
-        return tuple(self.labels.cell_types[cell] for cell in self.train_cells)
+    def split(self) -> BindingSplit:
+        return BindingSplit(self.config.split, self.manifest, self.labels, self.binding.flank_bp)
 
     def check(self) -> None:
         check_binding(self)
@@ -183,7 +146,7 @@ class TfBindingTask:
 
     @cached_property
     def sampler(self) -> BindingSampler:
-        positives, negatives, _ = split_bins(self.labels, self.train_cells, self.train_bins)
+        positives, negatives, _ = split_bins(self.labels, self.split.train_cells, self.split.train_bins)
         sampling = self.config.sampling
         positives = replace(positives, limit=sampling.max_positives, subset_seed=sampling.subset_seed)
         strata = negative_strata(
@@ -191,24 +154,30 @@ class TfBindingTask:
             self.manifest,
             self.labels.grid,
             negatives,
-            self.train_cell_types,
+            self.split.train_cell_types,
             positives.size,
             sampling,
         )
         return BindingSampler(positives, strata, self.seed)
 
     def train_source(self) -> BindingSource:
-        return BindingSource(self._rows, self.sampler, self.train_cells)
+        return BindingSource(self._rows, self.sampler, self.split.train_cells)
 
     def eval_sets(self, *, final: bool) -> dict[str, BindingEvalSet]:
         return {VALIDATION: self._validation}
 
     @cached_property
     def _validation(self) -> BindingEvalSet:
-        positives, _, others = split_bins(self.labels, self.train_cells, self.validation_bins)
+        positives, _, others = split_bins(self.labels, self.split.train_cells, self.split.validation_bins)
         limits = self.config.evaluation
         return BindingEvalSet(
-            self._rows, positives, others, self.train_cells, limits.max_positives, limits.max_negatives, limits.seed
+            self._rows,
+            positives,
+            others,
+            self.split.train_cells,
+            limits.max_positives,
+            limits.max_negatives,
+            limits.seed,
         )
 
     # -- early stopping -----------------------------------------------------------------------------------------------
@@ -300,25 +269,14 @@ class TfBindingTask:
             return {"binding_loss": (loss * scored).sum()}
         return {
             "binding_loss": (loss * scored * weight[:, None]).sum(),
-            "histogram": _histogram(logits, bound, scored, weight),
+            "histogram": logit_histogram(logits, bound, scored, weight),
         }
 
     def summarise(self, sums: Mapping[str, Any], counts: Mapping[str, float]) -> dict[str, float]:
         """Loss per label; in an evaluation the metrics of each factor (``auprc.CTCF``) and their means (``auprc``)."""
         metrics = {"binding_loss": sums["binding_loss"] / counts["labels"] if counts["labels"] else float("nan")}
         if "histogram" in sums:
-            totals = np.asarray(sums["histogram"]).reshape(len(self.binding.targets), 2, _LOGIT_BINS)
-            each = {
-                target: binding_metrics(counts_from_histogram(positives, negatives))
-                for target, (negatives, positives) in zip(self.binding.targets, totals, strict=True)
-            }
-            names = ("auprc", "auroc", "average_precision", "recall_at_10_fdr", "recall_at_50_fdr")
-            metrics |= {name: _mean([found[name] for found in each.values()]) for name in names}
-            metrics["base_rate_auprc"] = _mean(
-                [f["num_positives"] / max(1.0, f["num_positives"] + f["num_negatives"]) for f in each.values()]
-            )
-            if len(each) > 1:
-                metrics |= {f"auprc.{target}": found["auprc"] for target, found in each.items()}
+            metrics |= histogram_metrics(sums["histogram"], self.binding.targets)
         return metrics
 
     # -- model --------------------------------------------------------------------------------------------------------
@@ -368,10 +326,10 @@ class TfBindingTask:
             "labels_fingerprint": self.labels.fingerprint(),
             "targets": list(self.labels.targets),
             "tracks": list(self.binding.tracks),
-            "trained_contigs": list(self._trained_contigs),
+            "trained_contigs": list(self.split.trained_contigs),
             "validation_contigs": list(self.config.split.validation_contigs),
             "test_contigs": list(self.config.split.test_contigs),
-            "trained_cell_types": list(self.train_cell_types),
+            "trained_cell_types": list(self.split.train_cell_types),
             "held_out_cell_types": list(self.config.split.held_out_cell_types),
             "held_out_but_seen": self.held_out_but_seen(),
             "positives": sampler.positives.size,
@@ -381,30 +339,12 @@ class TfBindingTask:
             "tokens_per_sample": self._length,
         }
 
-    @property
-    def _trained_contigs(self) -> tuple[str, ...]:
-        return tuple(dict.fromkeys(name for name, _, _ in self.train_places))
-
-    @property
-    def _trained_regions(self) -> tuple[tuple[str, int, int], ...] | None:
-        """What the training inputs cover, where parts of contigs are held out; None for whole contigs."""
-        split = self.config.split
-        names = [*split.validation_contigs, *split.test_contigs, *(split.train_contigs or ())]
-        if {contig.name for contig in self.manifest.contigs}.issuperset(names):
-            return None
-        grid, flank_bp = self.labels.grid, self.binding.flank_bp
-        contig, start, num = grid.split(self.train_bins)
-        ends = start + (num - 1) * grid.step_bp + grid.bin_bp + flank_bp
-        firsts = np.maximum(start - flank_bp, 0)
-        return tuple(zip(grid.names[contig].tolist(), firsts.tolist(), ends.tolist(), strict=True))
-
     def held_out_but_seen(self) -> list[str]:
         """Validation and test contigs, and held-out cell types, that the pre-trained weights were trained on."""
         if self._initial is None:
             return []
         split, provenance = self.config.split, self._initial[0]
-        places = self.places([*split.validation_contigs, *split.test_contigs], "validation_contigs and test_contigs")
-        kept = list(dict.fromkeys(name for name, _, _ in places))
+        kept = list(dict.fromkeys(name for name, _, _ in self.split.held_places))
         contigs = match_trained(provenance.trained_contigs, kept, source="the pre-trained weights").values()
         cells = [name for name in split.held_out_cell_types if name in provenance.trained_cell_types]
         return sorted(set(contigs)) + cells
@@ -413,9 +353,9 @@ class TfBindingTask:
         encoder, manifest = self.encoder, self.manifest
         provenance = Provenance(
             assembly=manifest.assembly,
-            trained_contigs=self._trained_contigs,
-            trained_regions=self._trained_regions,
-            trained_cell_types=self.train_cell_types,
+            trained_contigs=self.split.trained_contigs,
+            trained_regions=self.split.trained_regions,
+            trained_cell_types=self.split.train_cell_types,
             corpus_fingerprint=manifest.fingerprint(),
             window_bp=self.config.input_bp,
             bin_bp=manifest.bin_bp,
@@ -437,25 +377,9 @@ class TfBindingTask:
             merged_state(model, state),
             provenance,
             extra={
-                "train_cell_types": list(self.train_cell_types),
+                "train_cell_types": list(self.split.train_cell_types),
                 "selected_on": list(self.config.split.validation_contigs),
                 "labels_fingerprint": self.labels.fingerprint(),
                 "corpus_fingerprint": manifest.fingerprint(),
             },
         )
-
-
-def _histogram(logits: Tensor, bound: Tensor, scored: Tensor, weight: Tensor) -> Tensor:
-    """Weights of the scored bins by target, label and step of the logit: float64 [targets * 2 * steps]."""
-    num = logits.shape[1]
-    step = ((logits.double() + _LOGIT_LIMIT) * (_LOGIT_BINS / (2 * _LOGIT_LIMIT))).long().clamp(0, _LOGIT_BINS - 1)
-    target = torch.arange(num, device=logits.device).expand_as(step)
-    place = (target * 2 + bound.long()) * _LOGIT_BINS + step
-    weights = weight[:, None] * scored
-    return torch.bincount(place.reshape(-1), weights.reshape(-1).double(), minlength=num * 2 * _LOGIT_BINS)
-
-
-def _mean(values: list[float]) -> float:
-    """Over the factors that have a value."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else float("nan")

@@ -61,10 +61,8 @@ def _opening(recipe: FinetuneRecipe, task: TfBindingTask) -> str:
     """What an epoch is, and how many of them the steps are."""
     size, positives = task.sampler.epoch_size, task.sampler.positives.size
     epochs = recipe.train.steps * recipe.train.global_batch / size
-    return (
-        f"{len(task.labels.targets)} factor(s) in {', '.join(task.train_cell_types)}: an epoch is {positives:,} positives and "
-        f"{size - positives:,} negatives; {recipe.train.steps:,} steps are {epochs:.1f} epochs at most"
-    )
+    cells = ", ".join(task.split.train_cell_types)
+    return f"{len(task.labels.targets)} factor(s) in {cells}: an epoch is {positives:,} positives and {size - positives:,} negatives; {recipe.train.steps:,} steps are {epochs:.1f} epochs at most"
 
 
 def _result(

@@ -1,0 +1,89 @@
+"""Which bins and cell types are trained on, which decide when to stop, and what is kept for the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from epilm.corpus.manifest import CorpusManifest
+from epilm.labels.label_set import LabelSet
+from epilm.labels.places import Place, bins_near, bins_within, read_places
+from epilm.labels.runs import Runs
+from epilm.tasks.binding_recipe import SplitConfig
+
+
+@dataclass(frozen=True)
+class BindingSplit:
+    """A recipe's split on a corpus and its labels.
+
+    Args:
+        flank_bp: bases of an input on either side of its bin.
+    """
+
+    config: SplitConfig
+    manifest: CorpusManifest
+    labels: LabelSet
+    flank_bp: int
+
+    def places(self, names: Sequence[str], setting: str) -> list[Place]:
+        """Contigs and regions that a setting of the split names.
+
+        Raises:
+            RecipeError: one is not in the corpus.
+        """
+        known = [contig.name for contig in self.manifest.contigs]
+        return read_places(names, known, setting=f"task.split.{setting}")
+
+    @cached_property
+    def train_places(self) -> list[Place]:
+        names, kept = self.config.train_contigs, {*self.config.validation_contigs, *self.config.test_contigs}
+        if names is None:
+            names = tuple(contig.name for contig in self.manifest.contigs if contig.name not in kept)
+        return self.places(names, "train_contigs")
+
+    @cached_property
+    def held_places(self) -> list[Place]:
+        """Of validation and test."""
+        config = self.config
+        validation = self.places(config.validation_contigs, "validation_contigs")
+        return validation + self.places(config.test_contigs, "test_contigs")
+
+    @cached_property
+    def train_bins(self) -> Runs:
+        """Bins that may be trained on: of the training contigs, and whose input meets nothing that is held out."""
+        grid = self.labels.grid
+        return bins_within(grid, self.train_places).subtract(bins_near(grid, self.held_places, self.flank_bp))
+
+    @cached_property
+    def validation_bins(self) -> Runs:
+        return bins_within(self.labels.grid, self.places(self.config.validation_contigs, "validation_contigs"))
+
+    @cached_property
+    def train_cells(self) -> tuple[int, ...]:
+        """Places in ``labels.cell_types`` of the cell types that are trained on."""
+        names, held_out = self.labels.cell_types, self.config.held_out_cell_types
+        chosen = self.config.cell_types or tuple(name for name in names if name not in held_out)
+        return tuple(names.index(name) for name in chosen)
+
+    @property
+    def train_cell_types(self) -> tuple[str, ...]:
+        return tuple(self.labels.cell_types[cell] for cell in self.train_cells)
+
+    @property
+    def trained_contigs(self) -> tuple[str, ...]:
+        """Contigs with training bins, for the provenance."""
+        return tuple(dict.fromkeys(name for name, _, _ in self.train_places))
+
+    @property
+    def trained_regions(self) -> tuple[tuple[str, int, int], ...] | None:
+        """What the training inputs cover, where parts of contigs are held out; None for whole contigs."""
+        if all(start is None for _, start, _ in self.train_places + self.held_places):
+            return None
+        grid = self.labels.grid
+        contig, start, num = grid.split(self.train_bins)
+        ends = start + (num - 1) * grid.step_bp + grid.bin_bp + self.flank_bp
+        firsts = np.maximum(start - self.flank_bp, 0)
+        return tuple(zip(grid.names[contig].tolist(), firsts.tolist(), ends.tolist(), strict=True))
