@@ -22,7 +22,7 @@ from epilm.errors import CheckpointError, RecipeError
 from epilm.models.binding import EbertForBinding
 from epilm.models.binding_config import BindingConfig
 from epilm.models.configuration_ebert import EbertConfig
-from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE, check_shapes, read_config, read_weights
+from epilm.models.folder import BINDING_CLASS, CONFIG_FILE, WEIGHTS_FILE, check_shapes, read_config, read_weights
 from epilm.models.initial import check_initial_weights
 from epilm.models.provenance import PROVENANCE_FILE, Provenance, read_provenance, write_provenance
 from epilm.storage import Location
@@ -77,7 +77,7 @@ def write_binding(
     expected, given = _expected_shapes(config, binding), {name: tuple(weight.shape) for name, weight in state.items()}
     assert given == expected, sorted(set(given.items()) ^ set(expected.items()))[:3]
     config = copy.deepcopy(config)
-    config.architectures = [EbertForBinding.__name__]
+    config.architectures = [BINDING_CLASS]
     config.save_pretrained(folder)
     tensors = {name: weight.detach().cpu().contiguous() for name, weight in state.items()}
     safetensors.torch.save_file(tensors, folder / WEIGHTS_FILE, metadata={"format": "pt"})
@@ -159,7 +159,7 @@ def _expected_shapes(config: EbertConfig, binding: BindingConfig) -> dict[str, t
 
 
 def _no_binding(location: Location) -> str:
-    if (location / CONFIG_FILE).exists() and (location / PROVENANCE_FILE).exists():
+    if (location / CONFIG_FILE).exists() and BINDING_CLASS not in (read_config(location).architectures or ()):
         return f"{location} is a pre-trained model, which predicts no binding: fine-tune it first (epilm finetune)."
     what = f"has no {BINDING_FILE}" if location.exists() else "does not exist"
     return (

@@ -21,6 +21,8 @@ from epilm.storage import Location
 
 CONFIG_FILE = "config.json"
 WEIGHTS_FILE = "model.safetensors"
+BINDING_CLASS = "EbertForBinding"
+"""In ``architectures`` of the configuration: a fine-tuned model, whose head is another."""
 
 _MAX_HEADER_BYTES = 100_000_000
 """As in safetensors itself."""
@@ -66,6 +68,11 @@ def check_weights(model_dir: Location, config: EbertConfig) -> None:
     Raises:
         CheckpointError: naming up to three of the weights.
     """
+    if BINDING_CLASS in (config.architectures or ()):
+        raise CheckpointError(
+            f"{model_dir} is a TF-binding model, not a pre-trained one. Predict with it (epilm predict), or give the "
+            "pre-trained model that it began with."
+        )
     tied = set(EbertForPreTraining._tied_weights_keys) if config.tie_word_embeddings else set()
     check_shapes(model_dir, expected_shapes(config), optional=tied)
 
