@@ -135,3 +135,13 @@ def _provenance(folder: Location) -> dict[str, Any]:
     except (OSError, json.JSONDecodeError):
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def as_list(value: Any) -> list[Any]:
+    """A list in a result file; an empty one where something else stands."""
+    return value if isinstance(value, list) else []
+
+
+def as_dict(value: Any) -> dict[str, Any]:
+    """A mapping in a result file; an empty one where something else stands."""
+    return value if isinstance(value, dict) else {}

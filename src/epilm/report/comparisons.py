@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,11 @@ from epilm.report.catalog import BASELINES, baseline_of, metric_of_set, set_orde
 from epilm.report.collect import RunRecord
 from epilm.report.learning import Cell
 from epilm.report.text import ABSENT, figure, interval, number, setting, show, signed, spread, words
+
+READING = (
+    "Dots are single seeds, the tick is their mean, the whisker one standard deviation to each side; the whisker of a margin is "
+    "its 95 % interval, paired by seed."
+)
 
 
 @dataclass(frozen=True)
@@ -62,19 +67,33 @@ class ComparisonView:
     """(arm, what it changes)."""
     single: tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]
     """(headings, rows): the figures of every run."""
+    reading: str = READING
+    """How whiskers are to be read."""
 
 
 def comparison_view(
-    name: str, comparison: Mapping[str, Any], facts: Iterable[tuple[str, str]] = ()
+    name: str,
+    comparison: Mapping[str, Any],
+    facts: Iterable[tuple[str, str]] = (),
+    *,
+    keys: Collection[str] | None = None,
+    drawn: Collection[str] | None = None,
+    reading: str = READING,
 ) -> ComparisonView | None:
-    """The view of ``{"arms", "baseline", "margins"}``; None where it holds no arms with figures."""
+    """The view of ``{"arms", "baseline", "margins"}``; None where it holds no arms with figures.
+
+    Args:
+        keys: metrics of the tables, all where None.
+        drawn: those of them with panels of their own.
+    """
     arms = [a for a in _list(comparison.get("arms")) if isinstance(a, dict) and isinstance(a.get("summary"), dict)]
     found = dict.fromkeys(key for arm in arms for key in arm["summary"])
-    keys = [key for key in found if not _is_baseline(key, found)]
-    if not keys:
+    shown = [key for key in found if not _is_baseline(key, found) and (keys is None or key in keys)]
+    if not shown:
         return None
-    keys.sort(key=_key_order)
-    arms = _best_first(arms, keys[0])
+    shown.sort(key=_key_order)
+    panels = [key for key in shown if drawn is None or key in drawn]
+    arms = _best_first(arms, shown[0])
     baseline = str(comparison.get("baseline"))
     margins = {(m.get("arm"), m.get("metric")): m for m in _list(comparison.get("margins")) if isinstance(m, dict)}
     return ComparisonView(
@@ -82,11 +101,12 @@ def comparison_view(
         baseline=baseline,
         facts=tuple(facts),
         seeds=_seeds(arms),
-        levels=tuple(_levels(key, arms, baseline) for key in keys),
-        margins=tuple(_margins(key, arms, baseline, margins) for key in keys),
-        table=_table(keys, arms, baseline, margins),
+        levels=tuple(_levels(key, arms, baseline) for key in panels),
+        margins=tuple(_margins(key, arms, baseline, margins) for key in panels),
+        table=_table(shown, arms, baseline, margins),
         settings=tuple((str(arm.get("name")), _changes(arm)) for arm in arms),
-        single=_single(keys, arms),
+        single=_single(shown, arms),
+        reading=reading,
     )
 
 
@@ -151,28 +171,35 @@ def _values(arm: dict[str, Any], key: str) -> list[float]:
 
 
 def _levels(key: str, arms: list[dict[str, Any]], baseline: str) -> MetricPanel:
-    """Mean +- sd and the single seeds; the axis begins where the figures do."""
+    """Mean, its interval (mean +- sd where it has none) and the single seeds; the axis begins where the figures do."""
     entry = metric_of_set(key)[1]
-    spans = [(_mean(arm, key), _mean(arm, key, "sd"), _values(arm, key)) for arm in arms]
-    known = [x for m, sd, dots in spans for x in ([] if m is None else [m - (sd or 0), m + (sd or 0)]) + dots]
-    scale = cover(known)
+    spans = [(_mean(arm, key), _whisker(arm, key), _values(arm, key)) for arm in arms]
+    scale = cover([x for mean, ends, dots in spans for x in (mean, *ends, *dots) if x is not None])
     means = [m for m, _, _ in spans if m is not None]
     best = (max(means) if entry.better == "higher" else min(means)) if means and entry.better else None
     rows = tuple(
         ArmRow(
             label=str(arm.get("name")),
             text=figure(mean, entry.style),
-            detail=f"± {spread(sd, entry.style)}" if sd is not None else "",
+            detail=f"± {spread(sd, entry.style)}" if (sd := _mean(arm, key, "sd")) is not None else "",
             at=percent(scale, mean),
-            low=None if mean is None or sd is None else percent(scale, mean - sd),
-            high=None if mean is None or sd is None else percent(scale, mean + sd),
+            low=percent(scale, low),
+            high=percent(scale, high),
             dots=tuple(p for v in dots if (p := percent(scale, v)) is not None),
             remark="baseline" if arm.get("name") == baseline != "baseline" else "",
             verdict="best" if mean is not None and mean == best else "",
         )
-        for arm, (mean, sd, dots) in zip(arms, spans, strict=True)
+        for arm, (mean, (low, high), dots) in zip(arms, spans, strict=True)
     )
-    return MetricPanel(metric_title(key), _remark(key, arms), _ticks(scale, entry.style), None, rows)
+    return MetricPanel(metric_title(key), _remark(key, arms), ticks_of(scale, entry.style), None, rows)
+
+
+def _whisker(arm: dict[str, Any], key: str) -> tuple[float | None, float | None]:
+    mean, sd = _mean(arm, key), _mean(arm, key, "sd")
+    low, high = _mean(arm, key, "low"), _mean(arm, key, "high")
+    if low is None and mean is not None and sd is not None:
+        return mean - sd, mean + sd
+    return low, high
 
 
 def _remark(key: str, arms: list[dict[str, Any]]) -> str:
@@ -219,7 +246,7 @@ def _margins(
         if entry.better
         else ""
     )
-    return MetricPanel(title, remark, _ticks(scale, entry.style), percent(scale, 0.0), tuple(rows))
+    return MetricPanel(title, remark, ticks_of(scale, entry.style), percent(scale, 0.0), tuple(rows))
 
 
 def margin_verdict(low: float | None, high: float | None, better: str) -> tuple[str, str]:
@@ -250,7 +277,13 @@ def _table(
 
 def _level_text(arm: dict[str, Any], key: str) -> str:
     style, sd = metric_of_set(key)[1].style, _mean(arm, key, "sd")
-    return figure(_mean(arm, key), style) + (f" ± {spread(sd, style)}" if sd is not None else "")
+    text = figure(_mean(arm, key), style) + (f" ± {spread(sd, style)}" if sd is not None else "")
+    return text + plain_interval(_mean(arm, key, "low"), _mean(arm, key, "high"), style)
+
+
+def plain_interval(low: float | None, high: float | None, style: str) -> str:
+    """`` [0.4100, 0.4700]``; nothing where there is none."""
+    return "" if low is None or high is None else f" [{figure(low, style)}, {figure(high, style)}]"
 
 
 def _margin_cell(margin: dict[str, Any] | None, key: str) -> Cell:
@@ -286,5 +319,6 @@ def percent(scale: Scale, value: float | None) -> float | None:
     return None if place is None else 100 * place
 
 
-def _ticks(scale: Scale, style: str) -> tuple[tuple[float, str], ...]:
+def ticks_of(scale: Scale, style: str) -> tuple[tuple[float, str], ...]:
+    """(percentage of the way, text) of an axis' ticks."""
     return tuple((100 * place, text) for place, text in scale.labels(style, most=5))

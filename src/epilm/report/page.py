@@ -21,6 +21,9 @@ import jinja2
 import epilm
 from epilm.errors import StorageError
 from epilm.report import (
+    binding,
+    binding_curves,
+    binding_study,
     comparisons,
     corpora,
     curves,
@@ -37,11 +40,13 @@ from epilm.report.collect import RunRecord, collect_run
 from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
-LAID_OUT = ("corpus", "pretrain", "regress")
-"""Stages with a section of their own, as ``tune``, ``eval-masking``, ``npmi`` and ``mutagenesis`` where there is something in
-it; every other result is shown key by key."""
+LAID_OUT = ("corpus", "pretrain", "finetune", "regress")
+"""Stages with a section of their own, as ``tune``, ``eval-masking``, ``eval-binding``, ``evaluate``, ``npmi`` and ``mutagenesis``
+where there is something in it; every other result is shown key by key."""
+COMPARED = {"eval-masking": comparisons.run_view, "eval-binding": binding_study.study_view}
+"""Stages that compare arms, and their views."""
 
-SCRIPTS = ("kit.js", "charts.js", "stages.js", "sweeps.js", "page.js")
+SCRIPTS = ("kit.js", "charts.js", "stages.js", "sweeps.js", "binding.js", "page.js")
 """Parts of the page's script; each uses only what those before it define."""
 
 
@@ -83,10 +88,13 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     sets = regression.feature_sets(regressed)
     tables = learning.final_tables(trained)
     swept = {r.folder: view for r in records if r.stage == "tune" and (view := sweeps.sweep_view(r))}
-    compared = {r.folder: view for r in records if r.stage == "eval-masking" and (view := comparisons.run_view(r))}
+    compared = {r.folder: view for r in records if r.stage in COMPARED and (view := COMPARED[r.stage](r))}
+    pairs = {r.name: table for r in records if r.stage == "eval-binding" and (table := binding_study.pair_table(r))[1]}
+    evaluated = [r for r in records if r.stage == "evaluate"]
+    scored = binding.evaluation_views(evaluated)
     counted = {r.folder: view for r in records if r.stage == "npmi" and (view := ngrams.ngram_view(r))}
     mutated = {r.folder: view for r in records if r.stage == "mutagenesis" and (view := logos.logo_group(r))}
-    shown = {*swept, *compared, *counted, *mutated}
+    shown = {*swept, *compared, *counted, *mutated, *scored}
     scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _page_script()}
     return (
         _environment()
@@ -106,6 +114,8 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             has_base_loss=any(group.metric.key == "base_loss" for table in tables for group in table.groups),
             sweeps=list(swept.values()),
             comparisons=list(compared.values()),
+            pairs=pairs,
+            binding=list(scored.values()),
             ngrams=list(counted.values()),
             length_heads=ngrams.LENGTH_HEADS,
             logos=list(mutated.values()),
@@ -120,7 +130,14 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             notes=[n for r in records for n in (*curves.non_finite_notes(r), *sweeps.pending_notes(r))],
             marks=[mark for stage in stages.values() for mark in stage["marks"]],
             stages=list(stages),
-            data=_script_json({"stages": stages, "colours": colours, "sweeps": [v.data for v in swept.values()]}),
+            data=_script_json(
+                {
+                    "stages": stages,
+                    "colours": colours,
+                    "sweeps": [v.data for v in swept.values()],
+                    "binding": binding_curves.chart_data(evaluated),
+                }
+            ),
             provenance=[(record, settings.provenance(record)) for record in records],
             scripts=scripts,
             policy=_policy(scripts),

@@ -23,6 +23,7 @@ async function copy(text) {
 
 for (const container of document.querySelectorAll(".stage-curves")) buildStage(container, container.dataset.stage);
 for (const container of document.querySelectorAll(".sweep")) new Sweep(container, DATA.sweeps[container.dataset.sweep]);
+for (const mount of document.querySelectorAll("[data-curves]")) charts.push(new PrecisionRecall(mount, DATA.binding[mount.dataset.curves]));
 document.querySelectorAll("table.sortable").forEach(makeSortable);
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", async () => {
