@@ -62,7 +62,11 @@ def _opening(recipe: FinetuneRecipe, task: TfBindingTask) -> str:
     size, positives = task.sampler.epoch_size, task.sampler.positives.size
     epochs = recipe.train.steps * recipe.train.global_batch / size
     cells = ", ".join(task.split.train_cell_types)
-    return f"{len(task.labels.targets)} factor(s) in {cells}: an epoch is {positives:,} positives and {size - positives:,} negatives; {recipe.train.steps:,} steps are {epochs:.1f} epochs at most"
+    negatives = size - positives
+    return (
+        f"{len(task.labels.targets)} factor(s) in {cells}: an epoch is {positives:,} positives and {negatives:,} negatives; "
+        f"{recipe.train.steps:,} steps are {epochs:.1f} epochs at most"
+    )
 
 
 def _result(
