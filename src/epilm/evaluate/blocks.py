@@ -98,7 +98,7 @@ def draw_weights(num_blocks: int, *, num: int, seed: int) -> NDArray[np.float64]
 
 
 def resampled_metrics(
-    positives: NDArray[np.integer], negatives: NDArray[np.integer], weights: NDArray[np.float64]
+    positives: NDArray[np.number], negatives: NDArray[np.number], weights: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float64]]:
     """Metrics of every resample, [num] each; NaN where a resample has drawn no positive.
 

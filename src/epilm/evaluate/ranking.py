@@ -96,11 +96,11 @@ def count_negatives(
     """
     scores = np.sort(_as_scores(scores))  # NaN sorts last
     _refuse_nan(scores[-1:])
-    at = thresholds.astype(scores.dtype)
-    if not np.array_equal(at, thresholds):  # thresholds finer than the scores: compare in the finer type
-        scores, at = scores.astype(thresholds.dtype), thresholds
-    right = np.searchsorted(scores, at, "right")
-    ties = right - np.searchsorted(scores, at, "left")
+    at = thresholds[::-1].astype(scores.dtype)  # ascending: each search begins where the last one ended
+    if not np.array_equal(at, thresholds[::-1]):  # thresholds finer than the scores: compare in the finer type
+        scores, at = scores.astype(thresholds.dtype), thresholds[::-1]
+    right = np.searchsorted(scores, at, "right")[::-1]
+    ties = right - np.searchsorted(scores, at, "left")[::-1]
     return (len(scores) - right).astype(np.float64), ties.astype(np.float64)
 
 
