@@ -156,6 +156,7 @@ def test_study_has_seeds_intervals_and_rivals() -> None:
         "AUPRC on held-out cell types",
         "AUPRC on TF1 in lung",
     ]
+    assert view.seeds == "2 seeds an arm (0, 1)."
     level = view.levels[0]
     assert level.remark == "higher is better; share of bound bins: 0.0200"
     assert [(row.label, row.text, row.detail, len(row.dots), row.remark) for row in level.rows] == [

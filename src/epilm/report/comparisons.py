@@ -156,7 +156,8 @@ def _best_first(arms: list[dict[str, Any]], key: str) -> list[dict[str, Any]]:
 
 
 def _seeds(arms: list[dict[str, Any]]) -> str:
-    runs = [[run.get("seed") for run in _list(arm.get("runs")) if isinstance(run, dict)] for arm in arms]
+    trained = [arm for arm in arms if arm.get("kind") != "rival"]  # a simple predictor beside them has one run
+    runs = [[run.get("seed") for run in _list(arm.get("runs")) if isinstance(run, dict)] for arm in trained]
     seeds = sorted({seed for of_arm in runs for seed in of_arm if isinstance(seed, int)})
     counts = sorted({len(of_arm) for of_arm in runs})
     if counts == [1]:
