@@ -23,8 +23,8 @@ from epilm.labels.codes import AMBIGUOUS, BOUND, LETTERS, UNBOUND
 from epilm.labels.runs import Runs
 
 PLACE = ("chr", "start", "stop")
-BLOCK_BYTES = 1 << 24
-"""Text parsed at a time."""
+BLOCK_BYTES = 1 << 21
+"""Text parsed at a time; a process stays below 0.3 GB (blocks of 16 MB are no faster and take 0.8 GB)."""
 _AXIS = 1 << 40
 """Steps between the contigs of a file on one axis, more than any contig has."""
 _NO_CODE = 255

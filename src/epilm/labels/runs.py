@@ -41,6 +41,11 @@ class Runs:
         """Bins before each run, and of all: int64 [r + 1]."""
         return np.concatenate([np.zeros(1, np.int64), np.cumsum(self.end - self.start)])
 
+    @cached_property
+    def _edges(self) -> np.ndarray:
+        """start, end, start, ...: int64 [2 r], ascending."""
+        return np.stack([self.start, self.end], axis=1).ravel()
+
     @property
     def size(self) -> int:
         """Number of bins."""
@@ -72,11 +77,8 @@ class Runs:
 
     def contains(self, index: np.ndarray) -> np.ndarray:
         """Whether each bin is in the set: int64 [n] -> bool [n]."""
-        index = np.asarray(index, np.int64)
-        if not self:
-            return np.zeros(index.shape, bool)
-        run = np.searchsorted(self.start, index, side="right") - 1
-        return (run >= 0) & (index < self.end[np.maximum(run, 0)])
+        # an odd number of edges lies at or before a bin that is inside
+        return (np.searchsorted(self._edges, np.asarray(index, np.int64), side="right") & 1).astype(bool)
 
     def mask(self, first: int, last: int) -> np.ndarray:
         """bool [last - first]: which of the bins ``[first, last)`` are in the set."""
