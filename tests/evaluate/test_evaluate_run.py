@@ -190,6 +190,20 @@ def test_what_is_written_is_what_is_returned(scene: Scene, result: dict[str, Any
     assert row["difference_low"] == of(result, PAIRS[2])["submissions"]["good"]["differences"]["auprc"]["low"]
 
 
+def test_resamples_hold_what_intervals_are_made_of(scene: Scene, result: dict[str, Any]) -> None:
+    table = pq.read_table(scene.folder / "runs" / "scored" / "resamples.parquet").to_pandas()
+    (cell_type, target), data_set = PAIRS[2], of(result, PAIRS[2])
+    drawn = table.query("cell_type == @cell_type and target == @target").pivot(
+        index="resample", columns="submission", values="auprc"
+    )
+    assert list(drawn.index) == list(range(result["bootstrap"]["num"]))
+    good = data_set["submissions"]["good"]
+    assert good["intervals"]["auprc"] == np.quantile(drawn["good"].dropna(), [0.025, 0.975]).tolist()
+    gain = (drawn["good"] - drawn["poor"]).dropna()
+    found = good["differences"]["auprc"]
+    assert [found["low"], found["high"]] == np.quantile(gain, [0.025, 0.975]).tolist()
+
+
 def test_tasks_and_a_second_run_do_not_change_a_figure(
     scene: Scene, submissions: dict[str, Any], result: dict[str, Any]
 ) -> None:

@@ -14,7 +14,7 @@ from epilm.errors import CorpusError, RecipeError
 from epilm.evaluate.blocks import Blocks
 from epilm.evaluate.leaks import Span, check_leaks, seen_by
 from epilm.evaluate.predictions import PREDICTIONS_FILE, Predictions, read_predictions
-from epilm.evaluate.recipe import DreamSubmission, EvaluateRecipe
+from epilm.evaluate.recipe import BootstrapConfig, DreamSubmission, EvaluateRecipe
 from epilm.evaluate.submission_files import check_submission_file
 from epilm.evaluate.submissions import ScoreColumn, place_columns
 from epilm.genome import files
@@ -74,8 +74,7 @@ def check_evaluate(recipe: EvaluateRecipe) -> EvaluatePlan:
     spans = _spans(recipe, manifest)
     labels = load_labels(recipe.labels, manifest)
     bins = bins_within(labels.grid, spans)
-    blocks = Blocks.cut(bins, labels.grid, recipe.bootstrap.block_bp)
-    _check_blocks(recipe, blocks, bins, labels.grid)
+    blocks = check_blocks(recipe.bootstrap, bins, labels.grid)
     pairs, skipped = _pairs(recipe, labels, bins)
     columns, paths = _submissions(recipe, predictions, labels.grid, manifest)
     plan = EvaluatePlan(
@@ -133,22 +132,29 @@ def _spans(recipe: EvaluateRecipe, manifest: CorpusManifest) -> tuple[Span, ...]
     return spans
 
 
-def _check_blocks(recipe: EvaluateRecipe, blocks: Blocks, bins: Runs, grid: BinGrid) -> None:
+def check_blocks(bootstrap: BootstrapConfig, bins: Runs, grid: BinGrid) -> Blocks:
+    """The blocks that some bins are cut into.
+
+    Raises:
+        RecipeError: not one bin, or too few or too many blocks for intervals.
+    """
     if not bins:
         raise RecipeError(
             f"not one bin of {grid.bin_bp} bp lies in what is to be evaluated. Give longer regions or contigs."
         )
-    block_bp, total_bp = recipe.bootstrap.block_bp, bins.size * grid.step_bp
-    if recipe.bootstrap.num and len(blocks) < MIN_BLOCKS:
+    blocks = Blocks.cut(bins, grid, bootstrap.block_bp)
+    block_bp, total_bp = bootstrap.block_bp, bins.size * grid.step_bp
+    if bootstrap.num and len(blocks) < MIN_BLOCKS:
         raise RecipeError(
             f"bootstrap.block_bp={block_bp:,} cuts the {total_bp:,} bp that are evaluated into {len(blocks)} blocks; intervals "
             f"need {MIN_BLOCKS} or more. Try {_round_down(total_bp // (2 * MIN_BLOCKS)):,}, or bootstrap.num=0 for none."
         )
-    if recipe.bootstrap.num and len(blocks) > MAX_BLOCKS:
+    if bootstrap.num and len(blocks) > MAX_BLOCKS:
         raise RecipeError(
             f"bootstrap.block_bp={block_bp:,} cuts the {total_bp:,} bp that are evaluated into {len(blocks):,} blocks, at most "
             f"{MAX_BLOCKS:,} are kept. Try {total_bp // MAX_BLOCKS * 2:,} or more."
         )
+    return blocks
 
 
 def _round_down(value: int) -> int:

@@ -16,13 +16,14 @@ from epilm.evaluate.outcome import Outcome
 from epilm.evaluate.recipe import EvaluateRecipe
 from epilm.evaluate.score import Key, Scoring
 from epilm.evaluate.submissions import ScoreColumn, place_columns
-from epilm.evaluate.table import evaluation_tables, is_comparable, scores_table
+from epilm.evaluate.table import evaluation_tables, is_comparable, resamples_table, scores_table
 from epilm.labels.label_set import Pair
 from epilm.runs import OnExisting, Run, open_run
 from epilm.storage import Location
 
 STAGE = "evaluate"
 SCORES_FILE = "scores.parquet"
+RESAMPLES_FILE = "resamples.parquet"
 REWRITTEN = "submissions"
 """Folder in the run, of submission files rewritten as predictions; deleted at the end."""
 Progress = Callable[[str], None]
@@ -34,7 +35,7 @@ def run_evaluate(
     on_existing: OnExisting = "refuse",
     progress: Progress = lambda message: None,
 ) -> dict[str, Any]:
-    """Score the recipe's submissions; write ``scores.parquet`` and ``result.json``.
+    """Score the recipe's submissions; write ``scores.parquet``, ``resamples.parquet`` and ``result.json``.
 
     Needs a connected Ray (``ray_session``). The figures do not depend on the number of tasks. A resumed run begins anew:
     an evaluation takes minutes.
@@ -72,9 +73,10 @@ def _finish(
         level=recipe.bootstrap.level,
         comparable=comparable,
     )
-    sink = pa.BufferOutputStream()
-    pq.write_table(scores_table(tables), sink, compression="zstd")
-    (run.folder / SCORES_FILE).write_bytes(sink.getvalue().to_pybytes())
+    for name, table in ((SCORES_FILE, scores_table(tables)), (RESAMPLES_FILE, resamples_table(outcomes))):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        (run.folder / name).write_bytes(sink.getvalue().to_pybytes())
     return run.finish(
         {
             "stage": STAGE,

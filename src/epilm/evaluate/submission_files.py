@@ -141,7 +141,7 @@ def _batches(path: str, header: bool) -> Iterator[pa.RecordBatch]:
 
 
 def _names(path: str, batch: pa.RecordBatch, grid: BinGrid, known: dict[str, str]) -> dict[str, str]:
-    """Name in the file -> name in the grid, of all contigs met so far; those that the grid lacks are left out."""
+    """Name in the file -> name in the grid, of all contigs met so far; "" for those that the grid lacks."""
     met = dict.fromkeys([*known, *batch.column("chr").dictionary.to_pylist()])
     if met.keys() == known.keys():
         return known
@@ -162,13 +162,15 @@ def _keep(
     scores: dict[str, NDArray[np.float32]],
 ) -> int:
     """Put the batch's rows into the scores of their contigs; return how many."""
-    names = np.array([known[name] for name in batch.column("chr").dictionary.to_pylist()], object)
-    chrom = names[batch.column("chr").indices.to_numpy()]
-    start, stop = batch.column("start").to_numpy(), batch.column("stop").to_numpy()
-    value = batch.column("probability").to_numpy(zero_copy_only=False)
-    rows = np.flatnonzero(np.isin(chrom.astype(str), list(scores)))
-    index = grid.index(chrom[rows], start[rows])
-    wrong = (index < 0) | (stop[rows] - start[rows] != grid.bin_bp) | ~((value[rows] >= 0) & (value[rows] <= 1))
+    names = [known[name] for name in batch.column("chr").dictionary.to_pylist()]
+    place = {name: number for number, name in enumerate(grid.names.tolist()) if name in scores}
+    contig = np.array([place.get(name, -1) for name in names], np.int64)[batch.column("chr").indices.to_numpy()]
+    rows = np.flatnonzero(contig >= 0)
+    contig = contig[rows]
+    start, stop = (batch.column(name).to_numpy()[rows] for name in ("start", "stop"))
+    value = batch.column("probability").to_numpy(zero_copy_only=False)[rows]
+    index = grid.index_in(contig, start)
+    wrong = (index < 0) | (stop - start != grid.bin_bp) | ~((value >= 0) & (value <= 1))
     if wrong.any():
         row = int(rows[np.argmax(wrong)])
         shown = "\t".join(str(column[row].as_py()) for column in batch.columns)
@@ -176,7 +178,7 @@ def _keep(
             f"{path}: row {before + row + 1} ({shown!r}) is not a bin of {grid.bin_bp} bp every {grid.step_bp} bp within its "
             "contig with a probability of 0 to 1."
         )
-    for name, values in scores.items():
-        mine = chrom[rows] == name
-        values[index[mine] - grid.contig(name).offset] = value[rows[mine]]
+    for number in np.unique(contig):
+        mine, of = contig == number, grid.contigs[number]
+        scores[of.name][index[mine] - of.offset] = value[mine]
     return len(rows)

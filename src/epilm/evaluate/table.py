@@ -122,6 +122,26 @@ def scores_table(tables: Mapping[str, Any]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=pa.schema(list(kinds.items())))
 
 
+def resamples_table(outcomes: Outcomes) -> pa.Table:
+    """One row a (data set, submission, resample), a column a metric: resample ``i`` draws the same stretches of the genome in
+    all of them, so that any mean over data sets and any difference has its interval too. NaN where it drew no bound bin."""
+    parts = [
+        pa.table(
+            {
+                "cell_type": pa.array([pair[0]] * num, pa.string()),
+                "target": pa.array([pair[1]] * num, pa.string()),
+                "submission": pa.array([name] * num, pa.string()),
+                "resample": pa.array(range(num), pa.int32()),
+                **{metric: pa.array(outcome.resampled.get(metric, []), pa.float64()) for metric in METRICS},
+            }
+        )
+        for pair, of in outcomes.items()
+        for name, outcome in of.items()
+        for num in [len(outcome.resampled.get(METRICS[0], ()))]
+    ]
+    return pa.concat_tables(parts)
+
+
 _DIFFERENCE = {"": "value", "_low": "low", "_high": "high"}
 
 
