@@ -36,12 +36,12 @@ def progress_line(record: dict[str, Any], config: TrainConfig) -> str:
 
 
 def _metrics(record: dict[str, Any], kind: str = "") -> list[str]:
-    """The task's own accuracies and losses. Which there are is the task's affair; while training, the baselines'
+    """The task's own accuracies, losses and areas under curves. Which there are is the task's affair; while training, the baselines'
     (``copy_state_accuracy``: three words) would only fill the line."""
     return [
         f"{name} {value:.4g}"
         for name, value in record.items()
-        if name.endswith(kind or ("accuracy", "loss"))
+        if name.endswith(kind or ("accuracy", "loss", "auprc", "auroc"))
         and isinstance(value, float)
         and (not kind or name.count("_") == 1)
     ]
