@@ -98,7 +98,12 @@ def test_evaluation_tables() -> None:
         ("0.4500", "[0.4000, 0.5000]"),
         ("0.9000", "[0.8500, 0.9500]"),
     ]
-    assert (first.difference.text, first.difference.verdict) == ("+0.1500 [+0.1300, +0.1700]", "above")
+    assert (first.difference.text, first.difference.note, first.difference.verdict) == (
+        "+0.1500",
+        "[+0.1300, +0.1700]",
+        "above",
+    )
+    assert (view.data_sets[0].rows[1].difference.text, view.data_sets[0].rows[1].difference.note) == ("", "baseline")
     assert first.ranks == ("1", "1")
     assert view.data_sets[0].published == (
         ("EBERT+", "other contigs or another assembly: not comparable", ("0.7314", "0.9900", "–", "0.7000", "0.8900")),

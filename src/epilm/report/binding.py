@@ -181,14 +181,13 @@ def _score_row(name: str, entry: Mapping[str, Any], baseline: str) -> ScoreRow:
     )
     gain = as_dict(as_dict(entry.get("differences")).get("auprc"))
     value, low, high = (number(gain.get(key)) for key in ("value", "low", "high"))
-    verdict, note = margin_verdict(low, high, "higher") if gain else ("", "baseline" if name == baseline else "")
+    verdict = margin_verdict(low, high, "higher")[0] if gain else ""
+    apart = interval(low, high, "fine") if gain else "baseline" * (name == baseline)
     return ScoreRow(
         submission=_label(name),
         kind=BASE_RATE if name == BASE_RATE else "submission",
         cells=cells,
-        difference=Cell(
-            f"{signed(value, 'fine')} {interval(low, high, 'fine')}".strip() if gain else "", verdict, note
-        ),
+        difference=Cell(signed(value, "fine") if gain else "", verdict, apart),
         ranks=(_rank(entry.get("dream_rank")), _rank(entry.get("metric_rank"))),
     )
 
