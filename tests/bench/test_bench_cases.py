@@ -24,6 +24,7 @@ PROMISED = {
     "stream_two_consumers": 1.5,
     "training_step": 1 / 1.05,
     "bf16_scored_head": 1.8,
+    "ranking_metrics": 10,
 }
 
 
