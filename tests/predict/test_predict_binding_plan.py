@@ -10,7 +10,8 @@ from epilm.errors import CheckpointError, CorpusError, GenomeError, RecipeError
 from epilm.evaluate.predictions import PredictedColumn
 from epilm.labels.grid import BinGrid
 from epilm.labels.runs import Runs
-from epilm.predict.genome_plan import check_predict, file_name, plan_genome_parts
+from epilm.predict.genome_parts import plan_genome_parts
+from epilm.predict.genome_plan import check_predict, file_name
 from epilm.predict.genome_recipe import PredictRecipe
 
 

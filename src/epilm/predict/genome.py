@@ -7,26 +7,17 @@ parts, tasks write the files of each (cell type, factor), reading one column par
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from epilm.errors import StorageError
 from epilm.evaluate.predictions import PredictedPart, Predictions, write_predictions
-from epilm.labels.grid import BinGrid
-from epilm.labels.runs import Runs
-from epilm.predict.genome_plan import GenomePart, PredictPlan, check_predict, file_name
+from epilm.predict.file_tasks import write_files
+from epilm.predict.genome_files import ColumnFile, ColumnWriter
+from epilm.predict.genome_plan import PredictPlan, check_predict, file_name
 from epilm.predict.genome_recipe import PredictRecipe
-from epilm.predict.genome_submission import write_submission
-from epilm.predict.genome_tracks import ShownBases, TrackPiece, bigwig_bytes, write_bigwig
 from epilm.predict.genome_worker import GenomeWriter
 from epilm.predict.parts import count_without_dna, finished_parts, remove_leftovers
-from epilm.predict.pool import gpus_per_actor, write_files, write_parts
-from epilm.predict.whole_file import whole_file
+from epilm.predict.pool import gpus_per_actor, write_parts
 from epilm.runs import OnExisting, open_run
 from epilm.storage import Location
 
@@ -71,7 +62,7 @@ def run_predict(
         GenomeWriter, constructor, recipe, num_gpus, pending, folder=run.folder, label=STAGE, progress=progress
     )
     seconds = time.monotonic() - started
-    files = _write_outputs(recipe, plan, run.folder, progress)
+    files = _write_files(recipe, plan, run.folder, progress)
     without_dna = count_without_dna(run.folder, plan.parts)
     write_predictions(run.folder, _manifest(recipe, plan, entries))
     intervals = sum(part.sequences for part in pending)
@@ -141,91 +132,26 @@ def _manifest(recipe: PredictRecipe, plan: PredictPlan, entries: dict[int, dict[
     )
 
 
-def _write_outputs(
+def _write_files(
     recipe: PredictRecipe, plan: PredictPlan, folder: Location, progress: Callable[[str], None]
 ) -> dict[str, list[str]]:
-    """The files of every column that are not there yet; all of their paths, by kind."""
+    """The files of every column that are not there yet; the paths of all, by kind."""
+    outputs = recipe.outputs
+    forms = {"bigwig": "{}.bw"} if outputs.bigwig else {}
+    forms |= {"dream": "F.{}.tab.gz"} if outputs.dream else {}
+    files = [
+        ColumnFile(kind, number, form.format(file_name(column)))
+        for kind, form in forms.items()
+        for number, column in enumerate(plan.columns)
+    ]
+    there = {f"{kind}/{name}" for kind in forms for name in (folder / kind).children()}
+    pending = [file for file in files if file.path not in there]
     spans = {contig.name: (contig.start_bp, contig.end_bp) for contig in plan.manifest.contigs}
-    files: dict[str, list[str]] = {}
-    for kind, wanted, form in [
-        ("bigwig", recipe.outputs.bigwig, "{}.bw"),
-        ("dream", recipe.outputs.dream, "F.{}.tab.gz"),
-    ]:
-        if not wanted:
-            continue
-        names = [form.format(file_name(column)) for column in plan.columns]
-        there = set((folder / kind).children())
-        pending = [place for place, name in enumerate(names) if name not in there]
-        writer = ColumnFiles(kind, folder, plan.grid, plan.asked, spans, plan.parts, tuple(pending), tuple(names))
-        write_files(
-            writer,
-            [names[place] for place in pending],
-            at_once=recipe.num_workers * recipe.cpus_per_worker,
-            label=STAGE,
-            progress=progress,
-        )
-        files[kind] = [f"{kind}/{name}" for name in names]
-    return files
-
-
-@dataclass(frozen=True)
-class ColumnFiles:
-    """Writes the file of one column, reading the parts one after the other. Picklable."""
-
-    kind: str
-    """``bigwig`` or ``dream``: also the name of their folder."""
-    folder: Location
-    grid: BinGrid
-    asked: Runs
-    spans: dict[str, tuple[int, int]]
-    """What the corpus holds of each contig: (start, end), in the corpus' order."""
-    parts: list[GenomePart]
-    columns: tuple[int, ...]
-    """Numbers of the columns to write."""
-    names: tuple[str, ...]
-    """Name of every column's file."""
-
-    def __call__(self, number: int) -> None:
-        column = self.columns[number]
-        target = self.folder / self.kind / self.names[column]
-        if self.kind == "dream":
-            with whole_file(target) as path:
-                write_submission(path, self._submitted(column), bin_bp=self.grid.bin_bp)
-            return
-        with whole_file(target, at_most_bytes=bigwig_bytes(self.asked.size)) as path:
-            header = [(name, end) for name, (_, end) in self.spans.items()]
-            write_bigwig(path, header, self._shown(column))
-
-    def _asked(self, column: int) -> Iterator[tuple[GenomePart, np.ndarray, np.ndarray]]:
-        """(part, rows int64 [n] that were asked for, their values float32 [n]) of every part."""
-        for part in self.parts:
-            rows = np.flatnonzero(self.asked.mask(part.first_bin, part.first_bin + part.rows))
-            yield part, rows, read_column(self.folder, part, column)[rows]
-
-    def _submitted(self, column: int) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-        for part, rows, values in self._asked(column):
-            yield part.chrom, part.first_start + rows * self.grid.step_bp, values
-
-    def _shown(self, column: int) -> Iterator[TrackPiece]:
-        shown = ShownBases.of(self.grid, self.asked, self.spans)
-        for part, rows, values in self._asked(column):
-            known = ~np.isnan(values)
-            rows, values = rows[known], values[known]
-            start, end = shown.of_bins(part.first_bin + rows, part.first_start + rows * self.grid.step_bp)
-            yield TrackPiece(part.chrom, start, end, values)
-
-
-def read_column(folder: Location, part: GenomePart, column: int) -> np.ndarray:
-    """One column of a part: float32 [rows].
-
-    Raises:
-        StorageError: the part has been damaged since it was written.
-    """
-    path = folder / part.path
-    try:
-        values = pq.read_table(path.path, filesystem=path.fs, columns=[f"p{column}"]).column(0).to_numpy()
-    except (OSError, pa.ArrowException) as error:
-        raise StorageError(f"{path} cannot be read: {error}. Delete it and go on with --resume.") from error
-    if len(values) != part.rows:
-        raise StorageError(f"{path} has {len(values)} rows, not {part.rows}. Delete it and go on with --resume.")
-    return values
+    write_files(
+        ColumnWriter(folder, plan.grid, plan.asked, spans, plan.parts, pending),
+        [file.path for file in pending],
+        at_once=recipe.num_workers * recipe.cpus_per_worker,
+        label=STAGE,
+        progress=progress,
+    )
+    return {kind: [file.path for file in files if file.kind == kind] for kind in forms}

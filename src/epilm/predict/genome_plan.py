@@ -24,30 +24,12 @@ from epilm.models.binding_folder import BINDING_FILE, BindingInfo, read_binding_
 from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE
 from epilm.models.provenance import PROVENANCE_FILE, match_trained
 from epilm.predict.binding_scorer import check_binding_corpus, choose_binding_cells, reads_cell_type
+from epilm.predict.genome_parts import GenomePart, plan_genome_parts
 from epilm.predict.genome_recipe import PredictRecipe
 from epilm.predict.parts import MAX_PART_BYTES
 from epilm.storage import Location
 
 _UNSAFE = re.compile(r"[^A-Za-z0-9._+-]+")
-
-
-@dataclass(frozen=True)
-class GenomePart:
-    """Consecutive bins of one contig: one parquet file. Bins that were not asked for have no prediction."""
-
-    index: int
-    chrom: str
-    first_bin: int
-    """On the axis of the grid."""
-    first_start: int
-    """First base of the first bin."""
-    rows: int
-    sequences: int
-    """Windows that the model sees at most: (asked bin, cell type) pairs."""
-
-    @property
-    def path(self) -> str:
-        return f"part-{self.index:05d}.parquet"
 
 
 @dataclass(frozen=True)
@@ -117,29 +99,6 @@ def check_predict(recipe: PredictRecipe) -> PredictPlan:
 def file_name(column: PredictedColumn) -> str:
     """``<factor>.<cell type>`` of a column, safe for any file system; the factor alone where there is no cell type."""
     return ".".join(_UNSAFE.sub("_", name) for name in (column.target, column.cell_type) if name)
-
-
-def plan_genome_parts(grid: BinGrid, asked: Runs, *, rows_per_part: int, num_cells: int) -> list[GenomePart]:
-    """Cut the asked bins into parts of at most ``rows_per_part`` bins, each from its first asked bin to its last.
-
-    Cuts lie at multiples of ``rows_per_part`` bins of a contig; a stretch between two cuts without an asked bin gives none.
-    """
-    parts: list[GenomePart] = []
-    for contig in grid.contigs:
-        end = contig.offset + contig.num_bins
-        for low in range(contig.offset, end, rows_per_part):
-            high = min(low + rows_per_part, end)
-            near = slice(int(np.searchsorted(asked.end, low, "right")), int(np.searchsorted(asked.start, high, "left")))
-            starts, ends = np.maximum(asked.start[near], low), np.minimum(asked.end[near], high)
-            if not len(starts):
-                continue
-            first, last = int(starts[0]), int(ends[-1])
-            start_bp = contig.first_bp + (first - contig.offset) * grid.step_bp
-            num_asked = int((ends - starts).sum())
-            parts.append(
-                GenomePart(len(parts), contig.name, first, start_bp, last - first, num_asked * max(1, num_cells))
-            )
-    return parts
 
 
 def leak_of_bins(grid: BinGrid, asked: Runs, info: BindingInfo, cell_types: Sequence[str]) -> dict[str, Any]:

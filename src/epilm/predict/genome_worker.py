@@ -13,7 +13,7 @@ import torch
 from epilm.evaluate.predictions import predictions_schema
 from epilm.labels.runs import Runs
 from epilm.predict.binding_scorer import BindingScorer
-from epilm.predict.genome_plan import GenomePart
+from epilm.predict.genome_parts import GenomePart
 from epilm.predict.genome_recipe import PredictRecipe
 from epilm.predict.parts import WITHOUT_DNA
 from epilm.predict.pool import PartActor
