@@ -1,4 +1,4 @@
-"""Masked pre-training whose worker kills itself at given steps, once each: what a lost node does, at a known moment."""
+"""Trainings whose worker kills itself at given steps, once each: what a lost node does, at a known moment."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
+from epilm.tasks.tf_binding import TfBindingTask
 from epilm.train.checkpoint import read_meta
 
 
@@ -36,18 +37,27 @@ class Kill:
         """Step of the last checkpoint that Ray knows of."""
         try:
             snapshot = json.loads(Path(self.folder, "checkpoint_manager_snapshot.json").read_text())
-            last = snapshot["checkpoint_results"][-1]["checkpoint_dir_name"]
-            return read_meta(Path(self.folder, last)).step
+            names = [result["checkpoint_dir_name"] for result in snapshot["checkpoint_results"]]
+            return max(read_meta(Path(self.folder, name)).step for name in names)
         except (OSError, ValueError, LookupError):  # not there yet, or just being written
             return -1
 
 
-@dataclass(frozen=True)
-class KilledTask(MaskedEpigenomeTask):
-    kills: tuple[Kill, ...] = ()
+class _Killed:
+    kills: tuple[Kill, ...]
 
     def prepare(self, batch, moment):
         if moment is not None:
             for kill in self.kills:
                 kill.strike(moment.step)
         return super().prepare(batch, moment)
+
+
+@dataclass(frozen=True)
+class KilledTask(_Killed, MaskedEpigenomeTask):
+    kills: tuple[Kill, ...] = ()
+
+
+@dataclass(frozen=True)
+class KilledBinding(_Killed, TfBindingTask):
+    kills: tuple[Kill, ...] = ()

@@ -73,18 +73,21 @@ def choose_names(
                 f"({', '.join(measured[target])}). Keep one of them, or leave {target} out of targets."
             )
     order = {name: number for number, name in enumerate(manifest.cell_types)}
-    return Names(targets, dict(sorted(cells.items(), key=lambda item: order.get(item[1], 0))))
+    return Names(targets, dict(sorted(cells.items(), key=lambda item: order.get(item[1], len(order)))))
 
 
 def _checked(cell: str, name: str, taken: dict[str, str], manifest: CorpusManifest, source: str) -> str:
-    """The corpus' name of a cell type, where that is free and known. A corpus of DNA alone knows none, and takes any."""
+    """The corpus' name of a cell type, where that is free and, if the recipe gives it, known.
+
+    A cell type that the corpus has no states of keeps its own name: a model of DNA alone may learn from its labels.
+    """
     for other, its_name in taken.items():
         if its_name == name:
             raise CorpusError(
                 f"{source}: cell types {other!r} and {cell!r} of the labels both mean {name!r} of the corpus. Leave one "
                 f"out: cell_types: {{{cell}: null}}."
             )
-    if manifest.cell_types and name not in manifest.cell_types:
+    if cell != name and manifest.cell_types and name not in manifest.cell_types:
         raise CorpusError(
             f"{source}: the corpus {manifest.name} has no states of cell type {name!r}.{hint(name, manifest.cell_types)} "
             f"Say what it is called there (cell_types: {{{cell}: NAME}}), or leave it out (cell_types: {{{cell}: null}})."

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from ray.train import Checkpoint
 from torch import Tensor
@@ -24,6 +25,8 @@ from epilm.errors import CheckpointError
 
 _META = "epilm-checkpoint.json"
 _TAG = "state"
+_MODULE = "mp_rank_00_model_states.pt"
+"""DeepSpeed's file of the module, of ranks that do not split it."""
 
 
 @dataclass(frozen=True)
@@ -165,9 +168,12 @@ def _to_universal(source: str, target: str) -> None:
 
 
 def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name."""
+    """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name; those that are not trained too."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with _quiet():
         weights = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)
-    return {name: weight.float() for name, weight in (weights or {}).items()}
+    found = {name: weight.float() for name, weight in (weights or {}).items()}
+    # DeepSpeed's ZeRO 1 keeps what has no gradient with the module alone
+    module = torch.load(Path(folder, _TAG, _MODULE), map_location="cpu", weights_only=False)["module"] or {}
+    return {name: weight.float() for name, weight in module.items() if weight.numel()} | found
