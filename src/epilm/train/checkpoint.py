@@ -174,6 +174,9 @@ def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
     with _quiet():
         weights = get_fp32_state_dict_from_zero_checkpoint(str(folder), tag=_TAG)
     found = {name: weight.float() for name, weight in (weights or {}).items()}
-    # DeepSpeed's ZeRO 1 keeps what has no gradient with the module alone
-    module = torch.load(Path(folder, _TAG, _MODULE), map_location="cpu", weights_only=False)["module"] or {}
-    return {name: weight.float() for name, weight in module.items() if weight.numel()} | found
+    path = Path(folder, _TAG, _MODULE)
+    if not path.exists():  # ZeRO 3 has none, and keeps all weights with the ranks
+        return found
+    # under ZeRO 1 DeepSpeed leaves what has no gradient with the module alone
+    module = torch.load(path, map_location="cpu", weights_only=False)["module"]
+    return {name: weight.float() for name, weight in module.items()} | found
