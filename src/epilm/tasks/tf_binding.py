@@ -28,11 +28,11 @@ from epilm.masking.hashing import uniform
 from epilm.models.adapt import apply_adapt, merged_state, rate_factor
 from epilm.models.binding import EbertForBinding
 from epilm.models.binding_config import BindingConfig
-from epilm.models.binding_folder import write_binding
+from epilm.models.binding_folder import load_encoder, write_binding
 from epilm.models.binding_inputs import BindingWindows, binding_inputs
 from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.flops import train_flops_per_sequence
-from epilm.models.folder import read_config, read_weights
+from epilm.models.folder import read_config
 from epilm.models.initial import weights_fingerprint
 from epilm.models.provenance import Provenance, match_trained, read_provenance, with_initial
 from epilm.storage import Location
@@ -285,12 +285,7 @@ class TfBindingTask:
         model = EbertForBinding(self.encoder, self.binding)
         if self._initial is not None:
             assert self.pretrained is not None
-            state = {
-                name.removeprefix("ebert."): w
-                for name, w in read_weights(self.pretrained).items()
-                if name[:6] == "ebert."
-            }
-            model.ebert.load_state_dict(state)
+            load_encoder(model, self.pretrained)
         model.set_prior(self.sampler.positives.size / self.sampler.epoch_size)
         settings = self.config.encoder.model
         if settings is not None and settings.gradient_checkpointing:
