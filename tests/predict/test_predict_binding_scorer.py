@@ -114,6 +114,16 @@ def test_both_strands_is_the_mean_of_the_two(scorer, plus_folder, signal_corpus)
     assert np.abs(turned - forward).max() > 0.01
 
 
+def test_bfloat16_is_close_to_float32(scorer, plus_folder, signal_corpus):
+    rough = BindingScorer(place(plus_folder), place(signal_corpus.folder), dtype="bfloat16", batch_size=16)
+    starts = np.arange(0, 600, 50)
+    windows = scorer.windows(np.array(["chrA"] * 12, object), starts, np.zeros(12, np.int64))
+    found, fine = rough.probabilities(windows), scorer.probabilities(windows)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, fine, atol=0.1)
+    assert np.corrcoef(found[:, 0], fine[:, 0])[0, 1] > 0.98
+
+
 def test_a_model_of_dna_alone_reads_no_cell_type(dna_folder, signal_corpus):
     scorer = BindingScorer(place(dna_folder), place(signal_corpus.folder))
     windows = scorer.windows(np.array(["chrA"], object), np.array([100]), np.array([2]))

@@ -211,7 +211,7 @@ class BindingScorer:
         self.device = resolve_device(device)
         self.model = load_binding(model, device=self.device, dtype=dtype)
         self.model.binding = self.binding
-        self._reader = ContigReader(corpus, self.manifest)
+        self.reader = ContigReader(corpus, self.manifest)
         self._corpus = str(corpus)
         self._signal_rows = signal_rows(self.binding, self.manifest, self.cell_types or ("",))
         names = self.manifest.cell_types
@@ -230,7 +230,7 @@ class BindingScorer:
         """
         binding, starts = self.binding, np.asarray(bin_start, np.int64) - self.binding.flank_bp
         states, tracks = self._channels(np.asarray(cells, np.int64))
-        gathered = self._reader.gather(chrom, starts, binding.input_bp, cells=states[:, None], tracks=tracks)
+        gathered = self.reader.gather(chrom, starts, binding.input_bp, cells=states[:, None], tracks=tracks)
         windows = BindingWindows(
             dna=torch.from_numpy(gathered.dna),
             bins=torch.from_numpy(gathered.states[:, 0])
@@ -251,7 +251,7 @@ class BindingScorer:
         # one more bin than the last window needs: windows begin anywhere in a bin
         length_bp = (num_bins - 1) * step_bp + binding.input_bp + manifest.bin_bp
         start = np.array([bin_start - binding.flank_bp], np.int64)
-        gathered = self._reader.gather([chrom], start, length_bp, cells=states[None], tracks=tracks.reshape(1, -1))
+        gathered = self.reader.gather([chrom], start, length_bp, cells=states[None], tracks=tracks.reshape(1, -1))
         bins = signals = None
         if self._reads_states and gathered.states is not None:
             bins = torch.from_numpy(gathered.states[0]).to(self.device)
