@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import math
 import random
 from pathlib import Path
@@ -328,16 +329,20 @@ def test_two_workers_and_a_resumed_run_write_what_one_process_writes(ray_local, 
     assert written[1].split("\t")[:8] == [str(value) for value in rows.iloc[0][:8]]
     most = rows[rows["target"] == "CTCF"]["max_log_odds_change"].abs().max()
     assert abs(result["strongest"]["CTCF"][0]["max_log_odds_change"]) == pytest.approx(most, rel=1e-4)
+    description = (folder / "variants.json").read_text()
+    assert [file["rows"] for file in json.loads(description)["files"]] == [
+        part.rows for part in check_variants(recipe()).parts
+    ]
     # a kill: a part is missing, another is half there, and the table is not
     parts = sorted((folder / "variants").iterdir())
     assert len(parts) > 3
     parts[0].unlink()
     parts[1].write_bytes(parts[1].read_bytes()[:100])
-    for name in ("variants.tsv.gz", "result.json"):
+    for name in ("variants.tsv.gz", "variants.json", "result.json"):
         (folder / name).unlink()
     (folder / "variants.tsv.gz.x.tmp").write_text("half")
     again = run_variants(recipe(), on_existing="resume")
     assert again["parts_kept"] == len(parts) - 2
-    assert again["files"] == result["files"]
+    assert (folder / "variants.json").read_text() == description
     assert (folder / "variants.tsv.gz").read_bytes() == table
     assert not list(folder.glob("*.tmp"))

@@ -115,13 +115,14 @@ def test_the_logos_of_a_run():
     result = {
         "num_intervals": 12,
         "num_substitutions": 7200,
+        "targets": ["CTCF", "REST"],
         "logos": [entry("ACGT", [1.0, 2.0, 3.0, 4.0])] * (MAX_LOGOS + 2),
     }
     group = logo_group(record(result))
     assert group is not None
     assert len(group.logos) == MAX_LOGOS
     assert group.left_out == 2
-    assert ("Substitutions", "7,200") in group.facts
+    assert group.facts == (("Intervals", "12"), ("Substitutions", "7,200"), ("Factors", "CTCF, REST"))
 
 
 def test_the_page_shows_them_and_says_what_they_show(tmp_path):

@@ -31,6 +31,8 @@ from epilm.storage import Location
 
 STAGE = "variants"
 ALLELES_FILE = "alleles.parquet"
+VARIANTS_FILE = "variants.json"
+"""What the parts were made from, and their checksums; written when all are there."""
 PARTS_FOLDER = "variants"
 """Folder of the parts: ``pandas.read_parquet(<run>/variants)`` reads them all, in the file's order."""
 
@@ -81,12 +83,14 @@ def run_variants(
     if recipe.tsv:
         write_tsv(run.folder / TSV_FILE, paths)
     windows = sum(part.sequences for part in pending)
+    summary = _summary(recipe, plan)
+    files = [entries[part.index] | {"path": f"{PARTS_FOLDER}/{part.path}"} for part in plan.parts]
+    (run.folder / VARIANTS_FILE).write_json(summary | {"fingerprints": plan.fingerprints, "files": files})
     return run.finish(
         {
             "stage": STAGE,
-            **_summary(recipe, plan),
+            **summary,
             "strongest": strongest(paths, plan.targets),
-            "files": [entries[part.index] | {"path": f"{PARTS_FOLDER}/{part.path}"} for part in plan.parts],
             "windows_predicted": windows,
             "parts_kept": len(done),
             "seconds": round(seconds, 3),

@@ -10,7 +10,8 @@ from epilm.predict.recipe import PooledRecipe
 
 
 class VariantsRecipe(PooledRecipe):
-    """What variants do to TF binding as a fine-tuned model predicts it."""
+    """What variants do to TF binding as a fine-tuned model predicts it. Only the DNA changes: states and signals stay where
+    they were measured, in the reference's coordinates."""
 
     model: str
     """Model folder of a fine-tuning, ``<run>/model``; local or a URI."""

@@ -23,6 +23,7 @@ LEFT, RIGHT, TOP, BOTTOM = 46.0, 6.0, 6.0, 22.0
 MAX_BASES = 240
 """More letters than this would be hairlines; a longer stretch is cut to where it matters most."""
 MAX_LOGOS = 24
+MAX_NAMES = 12
 
 # Outlines in a box of 1 x 1, y from the foot of the letter up: straight lines, and cubic curves for the round ones. Curves and
 # lines stay what they are when a box is stretched, so a letter of any height is its points times the box.
@@ -90,16 +91,23 @@ def logo_group(record: RunRecord) -> LogoGroup | None:
     if not found:
         return None
     facts = [
-        (name, show(record.result[key]))
+        (name, _fact(record.result[key]))
         for name, key in (
             ("Intervals", "num_intervals"),
             ("Substitutions", "num_substitutions"),
             ("Cell types", "cell_types"),
             ("Factors", "targets"),
         )
-        if isinstance(record.result.get(key), int | float | str)
+        if record.result.get(key)
     ]
     return LogoGroup(record.name, tuple(facts), tuple(found[:MAX_LOGOS]), max(0, len(found) - MAX_LOGOS))
+
+
+def _fact(value: Any) -> str:
+    if not isinstance(value, list):
+        return show(value)
+    more = f" and {len(value) - MAX_NAMES} more" if len(value) > MAX_NAMES else ""
+    return ", ".join(map(str, value[:MAX_NAMES])) + more
 
 
 def logo_view(entry: Any) -> LogoView | None:
