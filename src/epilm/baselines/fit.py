@@ -59,7 +59,7 @@ def load_predictor(recipe: BaselineRecipe, plan: BaselinePlan, folder: Location,
             models.append(PwmModel(motif.log_odds(background=np.array(entry["background"])), plan.binding.input_bp))
         return PwmPredictor(tuple(models), plan.binding.flank_bp, num_cells, _gates(config, plan))
     table = pq.read_table(pa.py_buffer((folder / WEIGHTS_FILE).read_bytes()))
-    space = _space(config, plan)
+    space = feature_space(config, plan)
     models = []
     for target in plan.labels.targets:
         intercept, *weights = table.column(target).to_numpy().tolist()
@@ -89,7 +89,7 @@ class _FitTask:
 def _fit_kmers(
     recipe: BaselineRecipe, config: KmerLogisticConfig, plan: BaselinePlan, folder: Location, progress: Progress
 ) -> dict[str, Any]:
-    space, split, targets = _space(config, plan), plan.split, plan.labels.targets
+    space, split, targets = feature_space(config, plan), plan.split, plan.labels.targets
     samples = _training(recipe, plan, states=config.states)
     validation = None
     if len(config.inverse_penalties) > 1:
@@ -206,7 +206,7 @@ def _training(recipe: BaselineRecipe, plan: BaselinePlan, *, states: bool) -> Sa
     return plan.split.training(plan.binding, states=states, epochs=recipe.epochs, max_samples=recipe.max_samples)
 
 
-def _space(config: KmerLogisticConfig, plan: BaselinePlan) -> FeatureSpace:
+def feature_space(config: KmerLogisticConfig, plan: BaselinePlan) -> FeatureSpace:
     manifest = plan.manifest
     names = manifest.state_names if config.states else ()
     return FeatureSpace(config, plan.labels.grid.bin_bp, manifest.bin_bp, manifest.signal_bp, names)

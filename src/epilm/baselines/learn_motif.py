@@ -21,6 +21,8 @@ _HALF = 3
 _DYADS = 4 ** (2 * _HALF)
 _MATCH = 0.85
 """Frequency of a seed's own base in the matrix that refinement begins with."""
+_SEED_SITES = 20.0
+"""Sites that it counts for against one of background."""
 _STILL = 1e-3
 """Refinement ends when no frequency changes by more."""
 _ROWS = 2048
@@ -109,7 +111,7 @@ def refine(
     name: str, start: np.ndarray, bound: np.ndarray, place: np.ndarray, background: np.ndarray, *, max_rounds: int
 ) -> tuple[Motif, int]:
     """Align the best word of every bin until the matrix stands still -> (motif, rounds). No bin is shorter than ``start``."""
-    motif = Motif(name, name, start, num_sites=float(max(1, len(bound))))
+    motif = Motif(name, name, start, num_sites=_SEED_SITES)
     width, share, rounds = len(start), 0.5, 0
     change = 1.0
     while rounds < max_rounds and change >= _STILL:
