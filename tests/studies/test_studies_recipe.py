@@ -10,10 +10,13 @@ import yaml
 from toy_binding import base_recipe, study_recipe
 
 from epilm.config import fingerprint, parse_recipe
-from epilm.errors import EpilmError, RecipeError
+from epilm.errors import EpilmError, LeakError, RecipeError
+from epilm.models.modeling_ebert import EbertForPreTraining
 from epilm.studies.check import check_eval_binding
 from epilm.studies.plan import BindingPlan, make_fits
 from epilm.studies.recipe import EvalBindingRecipe
+from epilm.tasks.save_model import save_model
+from epilm.tasks.tf_binding import TfBindingTask
 
 PRETRAINED = {"task.encoder.pretrained": "no/model", "task.encoder.model": None, "task.encoder.tokens": None}
 
@@ -114,6 +117,8 @@ def test_parts_of_contigs_are_predicted_and_scored_as_regions(toy: Path) -> None
     ("changes", "message"),
     [
         ({"cell_types": ["blood", "liver"]}, "'liver' is neither trained on nor held out"),
+        ({"allow_overlap": {"contigs": ["chr1"]}}, "allow_overlap names 'chr1', which the test does not use"),
+        ({"allow_overlap": {"cell_types": ["blood"]}}, "allow_overlap names 'blood'"),
         ({"bootstrap": {"block_bp": 1_000_000}}, "into 1 blocks; intervals need 10"),
         ({"arms": {"ebert": {}, "other": PRETRAINED}}, r"arms\.other: "),
         ({"arms": {"ebert": {}, "open": {"task.sampling.accessible": {"states": ["shut"]}}}}, r"arms\.open: .*shut"),
@@ -141,3 +146,31 @@ def test_a_test_without_positives_is_refused(toy: Path, tmp_path: Path) -> None:
     plan = check_eval_binding(parsed(toy, base=base))
     assert isinstance(plan, BindingPlan)
     assert plan.test.all_cell_types == ("blood", "heart")
+
+
+@pytest.fixture(scope="module")
+def widely_read(toy: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Weights that were pre-trained on every contig and cell type of the toy."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    task = TfBindingTask(parsed(toy).arm("ebert").task, 0)
+    contigs = tuple(contig.model_copy(update={"split": "train"}) for contig in task.manifest.contigs)
+    everything = task.manifest.model_copy(update={"contigs": contigs, "held_out_cell_types": ()})
+    state = EbertForPreTraining(task.encoder).state_dict()
+    save_model(folder, task.encoder, state, everything, step=1, seed=0, recipe_fingerprint="r", initial=None)
+    return str(folder)
+
+
+def test_weights_that_have_seen_the_test_are_refused_before_anything_is_trained(toy: Path, widely_read: str) -> None:
+    base = base_recipe(toy, encoder={"pretrained": widely_read})
+    with pytest.raises(
+        LeakError, match=r"arms\.ebert: the pre-trained weights have seen chr3, lung, which the test uses"
+    ):
+        check_eval_binding(parsed(toy, base=base))
+    with pytest.raises(LeakError, match=r"have seen lung, which"):
+        check_eval_binding(parsed(toy, base=base, allow_overlap={"contigs": ["chr3"]}))
+    allowed = {"contigs": ["chr3"], "cell_types": ["lung"]}
+    assert check_eval_binding(parsed(toy, base=base, allow_overlap=allowed)).evaluation().allow_overlap.contigs == (
+        "chr3",
+    )
+    random = {"ebert": {"task.encoder.random_weights": True}}
+    assert check_eval_binding(parsed(toy, base=base, arms=random)).test.held_out_cell_types == ("lung",)

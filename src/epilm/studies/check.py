@@ -81,6 +81,13 @@ def _test_set(recipe: EvalBindingRecipe, task: TfBindingTask) -> TestSet:
             f"not one bin of the test contigs ({', '.join(split.test_contigs)}) is bound in {bare[0]}: nothing could be told "
             "apart. Choose other test contigs (base.task.split), or name other cell_types."
         )
+    allow, contigs = recipe.allow_overlap, [name for name, _, _ in places]
+    idle = [name for name in allow.contigs if name not in contigs]
+    idle += [name for name in allow.cell_types if name not in held_out or name not in wanted]
+    if idle:
+        raise RecipeError(
+            f"allow_overlap names {idle[0]!r}, which the test does not use, so that it allows nothing. Remove it."
+        )
     return TestSet(
         places=tuple(places),
         cell_types=tuple(name for name in wanted if name not in held_out),
