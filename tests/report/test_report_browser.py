@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import report_binding as binding
 import report_masking as masking
 import report_runs as runs
 from report_chromium import Chromium, find_chromium
@@ -304,3 +305,43 @@ def test_browser_masking_fits_the_width(masking_page: Chromium, width: int) -> N
         "   && a.top < b.bottom && b.top < a.bottom)).length; })"
     )
     assert heads == [0, 0]
+
+
+@pytest.fixture
+def binding_page(chromium: Chromium, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chromium]:
+    root = tmp_path_factory.mktemp("binding")
+    out = root / "report.html"
+    folders = [
+        binding.finetune_run(root / "ebert"),
+        binding.evaluate_run(root / "scores", num_sets=8),
+        binding.study_run(root / "study"),
+    ]
+    build_report([Location(str(folder)) for folder in folders], Location(str(out)), title="Toy binding")
+    chromium.faults.clear()
+    chromium.requests.clear()
+    chromium.view()
+    chromium.open(out.as_uri())
+    yield chromium
+    assert chromium.faults == []
+    assert set(chromium.requests) == {out.as_uri()}
+
+
+def test_browser_precision_over_recall(binding_page: Chromium) -> None:
+    page, first = binding_page, "document.querySelector('[data-curves=\"0\"]')"
+    legend = f"{first}.nextElementSibling.innerText"
+    assert page.run(legend).split("\n")[::2] == ["dbert", "ebert", "constant score"]
+    assert page.run(legend).split("\n")[1::2] == ["0.3000", "0.4500", "0.0200"]
+    page.run(f"{first}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
+    page.settle()
+    box = f"{first}.querySelector('.u-over').getBoundingClientRect()"
+    place = page.run(f"(({{left, top, width, height}}) => ({{left, top, width, height}}))({box})")
+    page.move(place["left"] + 0.45 * place["width"], place["top"] + place["height"] / 2)
+    assert page.run(legend).split("\n")[1::2] == ["30.0 %", "45.0 %", "2.00 %"]  # the points at a recall of .5
+    colours = page.run(f"new Set({PIXELS}({first}.querySelector('canvas'))).size")
+    assert colours > 20
+    # a data set that is folded has its chart when it is opened, as wide as its card
+    page.run("document.querySelectorAll('details.data-set')[5].open = true")
+    page.settle()
+    assert page.run("document.querySelector('[data-curves=\"5\"] canvas').clientWidth") > 300
+    page.run(f"{first}.nextElementSibling.querySelector('button').click()")
+    assert page.run(f"{first}.nextElementSibling.querySelector('button').getAttribute('aria-pressed')") == "false"
