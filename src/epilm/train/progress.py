@@ -36,8 +36,8 @@ def progress_line(record: dict[str, Any], config: TrainConfig) -> str:
 
 
 def _metrics(record: dict[str, Any], kind: str = "") -> list[str]:
-    """The task's own accuracies, losses and areas under curves. Which there are is the task's affair; while training, the baselines'
-    (``copy_state_accuracy``: three words) would only fill the line."""
+    """The task's own accuracies, losses and areas under curves; which there are is the task's affair. While training, the
+    baselines' (``copy_state_accuracy``: three words) would only fill the line."""
     return [
         f"{name} {value:.4g}"
         for name, value in record.items()
