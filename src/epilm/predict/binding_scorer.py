@@ -183,6 +183,7 @@ class BindingScorer:
         both_strands: average the probabilities of both strands; as the model was fine-tuned where None.
         cell_types: what ``cells`` index into; all of the corpus (:func:`cell_types_of`) where None. A model that reads
             nothing of cell types takes any.
+        cached_chunks: of the corpus kept in memory; few will do where bins are asked for in order.
 
     Raises:
         CheckpointError: no fine-tuned model lies there, or it does not fit the corpus.
@@ -199,6 +200,7 @@ class BindingScorer:
         batch_size: int = 64,
         both_strands: bool | None = None,
         cell_types: Sequence[str] | None = None,
+        cached_chunks: int | None = None,
     ) -> None:
         self.info = read_binding_info(model)
         self.manifest = read_manifest(corpus)
@@ -211,7 +213,7 @@ class BindingScorer:
         self.device = resolve_device(device)
         self.model = load_binding(model, device=self.device, dtype=dtype)
         self.model.binding = self.binding
-        self.reader = ContigReader(corpus, self.manifest)
+        self.reader = ContigReader(corpus, self.manifest, cached_chunks)
         self._corpus = str(corpus)
         self._signal_rows = signal_rows(self.binding, self.manifest, self.cell_types or ("",))
         names = self.manifest.cell_types

@@ -22,6 +22,9 @@ from epilm.storage import Location
 STRETCH_BINS = 4096
 """Bins that are gathered at once: 200 kb, of which hundreds of finely binned tracks are some 10 MB."""
 
+CACHED_CHUNKS = 4
+"""Of the corpus: neighbouring stretches share one. The 256 MB that a reader keeps for random places would help nothing."""
+
 
 def predict_bins(
     scorer: BindingScorer, chrom: str, first_start: int, asked: np.ndarray, *, step_bp: int, num_cells: int
@@ -114,6 +117,7 @@ class GenomeWriter(PartActor):
             batch_size=self.recipe.batch_size,
             both_strands=self.recipe.both_strands,
             cell_types=self.cells,
+            cached_chunks=CACHED_CHUNKS,
         )
 
     def write(self, index: int) -> dict[str, object]:
