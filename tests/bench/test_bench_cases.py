@@ -25,6 +25,7 @@ PROMISED = {
     "training_step": 1 / 1.05,
     "bf16_scored_head": 1.8,
     "ranking_metrics": 10,
+    "predict_genome": 0.9,
 }
 
 

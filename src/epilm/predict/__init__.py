@@ -1,1 +1,1 @@
-"""What a trained model is used for: embeddings and export."""
+"""What a trained model says: embeddings, TF binding over a genome, variants, bases that matter, and export."""

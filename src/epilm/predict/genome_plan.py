@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from epilm.corpus.manifest import CorpusManifest, read_manifest
+from epilm.corpus.recipe import parse_region
 from epilm.errors import GenomeError, RecipeError
 from epilm.evaluate.predictions import PredictedColumn
 from epilm.genome.annotation import read_bed
@@ -190,13 +192,23 @@ def _unseen_contigs(info: BindingInfo, manifest: CorpusManifest) -> list[str]:
     return [name for name in manifest.held_out_contigs if name not in {*used, *chosen_on}]
 
 
+def _read_regions(recipe: PredictRecipe) -> tuple[str, pd.DataFrame]:
+    """Where the regions come from, and their table: chrom, start, end."""
+    if isinstance(recipe.regions, str):
+        return recipe.regions, read_bed(recipe.regions)
+    try:
+        regions = [parse_region(text) for text in recipe.regions or ()]
+    except ValueError as error:
+        raise RecipeError(f"regions: {error}") from error
+    return "the recipe", pd.DataFrame(regions, columns=pd.Index(["chrom", "start", "end"]))
+
+
 def _region_bins(recipe: PredictRecipe, manifest: CorpusManifest, grid: BinGrid) -> tuple[Runs, dict[str, int]]:
-    """Bins of the BED file's regions, and how many regions ask for none.
+    """Bins of the asked regions, and how many regions ask for none.
 
     Regions that overlap or touch are one: what lies across the edge of two is inside.
     """
-    path = str(recipe.regions)
-    bed = read_bed(path)
+    path, bed = _read_regions(recipe)
     known = {contig.name: number for number, contig in enumerate(manifest.contigs)}
     theirs = dict.fromkeys(bed["chrom"].astype(str).unique())
     names = match_contigs(dict.fromkeys(known), theirs, source=path)
@@ -257,5 +269,8 @@ def _fingerprints(recipe: PredictRecipe, model: Location, manifest: CorpusManife
         "binding": (model / BINDING_FILE).sha256(),
     }
     if recipe.regions is not None:
-        found["regions"] = hashlib.sha256(Location(recipe.regions).read_bytes()).hexdigest()[:16]
+        bed = (
+            Location(recipe.regions).read_bytes() if isinstance(recipe.regions, str) else repr(recipe.regions).encode()
+        )
+        found["regions"] = hashlib.sha256(bed).hexdigest()[:16]
     return found

@@ -35,8 +35,8 @@ class PredictRecipe(PooledRecipe):
     """Factors to predict; all of the model where absent."""
     step_bp: int = Field(default=50, ge=1)
     """Distance of the bins' starts; their length is the model's."""
-    regions: str | None = None
-    """BED of the regions to predict, in place of whole contigs."""
+    regions: str | tuple[str, ...] | None = None
+    """Regions to predict in place of whole contigs: a BED file, or a list of ``chrom:start-end`` (0-based half-open)."""
     region_bins: Literal["inside", "touching"] = "inside"
     """Which bins a region asks for: those wholly ``inside`` regions that overlap or touch (the test regions of ENCODE-DREAM
     come out as they are), or all that share a base with one (peaks shorter than a bin)."""
