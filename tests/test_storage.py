@@ -2,11 +2,12 @@
 
 import os
 import pickle
+import shutil
 
 import pytest
 
 from epilm.errors import StorageError
-from epilm.storage import Location
+from epilm.storage import Location, whole_file
 
 
 @pytest.fixture(params=["path", "file://"])
@@ -77,3 +78,33 @@ def test_a_folder_that_may_not_be_looked_into_is_told_as_such():
         Location("/" + "x" * 300).exists()  # the file system refuses it, as it does without permission
     with pytest.raises(StorageError, match=r"cannot delete /proc/version: .* Is it yours to write"):
         Location("/proc/version").delete()
+
+
+def write(target: Location, data: bytes, **settings: int) -> None:
+    """``killed`` leaves half of its file."""
+    with whole_file(target, **settings) as path:
+        path.write_bytes(data)
+        if data == b"killed":
+            raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("local", [True, False])
+def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch, local):
+    monkeypatch.setattr(Location, "is_local", local)  # a bucket is another file system under the same calls
+    target = Location(str(tmp_path / "x.bw"))
+    with pytest.raises(RuntimeError, match="killed"):
+        write(target, b"killed")
+    assert list(tmp_path.iterdir()) == []
+    write(target, b"whole")
+    assert [(child.name, child.read_bytes()) for child in tmp_path.iterdir()] == [("x.bw", b"whole")]
+
+
+def test_a_disk_that_is_too_small_is_told_before_a_byte_is_written(tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: free)
+    with pytest.raises(StorageError, match=r"x\.bw: it may need 16 MB, 10 MB are free"):
+        write(Location(str(tmp_path)) / "x.bw", b"whole", at_most_bytes=16_000_000)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(StorageError, match=r"cannot write .*/file/x\.bw"):
+        write(Location(str(tmp_path)) / "file/x.bw", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import gzip
-import shutil
 
 import numpy as np
 import pyBigWig
 import pytest
 
-from epilm.errors import StorageError
 from epilm.labels.grid import BinGrid
 from epilm.labels.runs import Runs
 from epilm.predict.genome_submission import write_submission
 from epilm.predict.genome_tracks import ShownBases, TrackPiece, bigwig_bytes, write_bigwig
-from epilm.predict.whole_file import whole_file
-from epilm.storage import Location
 
 
 def shown(spans, asked=None, *, bin_bp=200, step_bp=50):
@@ -104,33 +100,3 @@ def test_a_submission_is_text_that_says_zero_where_nothing_was_predicted(tmp_pat
     places = [["chr1", "0", "200"], ["chr1", "50", "250"], ["chr1", "600", "800"], ["chr21", "100", "300"]]
     assert [row[:3] for row in rows] == places
     assert [np.float32(row[3]) for row in rows] == [np.float32(value) for value in (0.25, 0, 1e-7, 0.1)]
-
-
-def write(target: Location, data: bytes, **settings: int) -> None:
-    """``killed`` leaves half of its file."""
-    with whole_file(target, **settings) as path:
-        path.write_bytes(data)
-        if data == b"killed":
-            raise RuntimeError("killed")
-
-
-@pytest.mark.parametrize("local", [True, False])
-def test_a_file_appears_whole_or_not_at_all(tmp_path, monkeypatch, local):
-    monkeypatch.setattr(Location, "is_local", local)  # a bucket is another file system under the same calls
-    target = Location(str(tmp_path / "x.bw"))
-    with pytest.raises(RuntimeError, match="killed"):
-        write(target, b"killed")
-    assert list(tmp_path.iterdir()) == []
-    write(target, b"whole")
-    assert [(child.name, child.read_bytes()) for child in tmp_path.iterdir()] == [("x.bw", b"whole")]
-
-
-def test_a_disk_that_is_too_small_is_told_before_a_byte_is_written(tmp_path, monkeypatch):
-    free = shutil.disk_usage(tmp_path)._replace(free=10_000_000)
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: free)
-    with pytest.raises(StorageError, match=r"x\.bw: it may need 16 MB, 10 MB are free"):
-        write(Location(str(tmp_path)) / "x.bw", b"whole", at_most_bytes=bigwig_bytes(1_000_000))
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(StorageError, match=r"cannot write .*/file/x\.bw"):
-        write(Location(str(tmp_path)) / "file/x.bw", b"whole")
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import gzip
 import io
-import uuid
-from collections.abc import Iterator
-from pathlib import Path
-from typing import IO, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 
-from epilm.errors import RecipeError, StorageError
+from epilm.errors import RecipeError
 from epilm.labels.codes import BOUND, LETTERS
 from epilm.labels.dream import PLACE
 from epilm.labels.label_set import LabelSet
-from epilm.storage import Location
+from epilm.storage import Location, whole_file
 
 ROWS = 500_000
 """Rows made at a time."""
@@ -51,8 +46,9 @@ def write_dream(location: Location, labels: LabelSet, target: str) -> int:
     cells = [cell for cell in labels.cell_types if labels.measured(cell, target)]
     num_rows = 0
     with (
-        _whole(location) as raw,
-        gzip.GzipFile(filename="", mode="wb", fileobj=cast(IO[bytes], raw), compresslevel=_LEVEL, mtime=0) as stream,
+        whole_file(location) as path,
+        path.open("wb") as raw,
+        gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=_LEVEL, mtime=0) as stream,
     ):
         stream.write(("\t".join([*PLACE, *cells]) + "\n").encode())
         for contig in labels.grid.contigs:
@@ -77,21 +73,3 @@ def _text(chrom: str, start: np.ndarray, bin_bp: int, cells: list[str], codes: n
         pacsv.WriteOptions(include_header=False, delimiter="\t", quoting_style="none"),
     )
     return sink.getvalue()
-
-
-@contextlib.contextmanager
-def _whole(location: Location) -> Iterator[pa.NativeFile]:
-    """A stream whose file appears at its end or not at all (object stores show no unfinished object)."""
-    path = f"{location.path}.{uuid.uuid4().hex[:8]}.tmp" if location.is_local else location.path
-    try:
-        try:
-            with location.fs.open_output_stream(path, compression=None) as stream:
-                yield stream
-            if location.is_local:
-                location.fs.move(path, location.path)
-        except BaseException:
-            if location.is_local:
-                Path(path).unlink(missing_ok=True)
-            raise
-    except OSError as error:
-        raise StorageError(f"cannot write {location}: {error}. Is the disk full or read-only?") from error

@@ -12,8 +12,7 @@ from epilm.labels.runs import Runs
 from epilm.predict.genome_parts import GenomePart, read_column
 from epilm.predict.genome_submission import write_submission
 from epilm.predict.genome_tracks import ShownBases, TrackPiece, bigwig_bytes, write_bigwig
-from epilm.predict.whole_file import whole_file
-from epilm.storage import Location
+from epilm.storage import Location, whole_file
 
 
 @dataclass(frozen=True)

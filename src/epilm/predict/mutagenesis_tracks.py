@@ -10,8 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from epilm.predict.genome_tracks import TrackPiece, bigwig_bytes, write_bigwig
-from epilm.predict.whole_file import whole_file
-from epilm.storage import Location
+from epilm.storage import Location, whole_file
 
 _HEADER_BYTES = 64
 """Of a bigWig block: what a stretch of its own costs beside its values."""

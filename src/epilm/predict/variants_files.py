@@ -15,8 +15,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from epilm.predict.parts import Part
-from epilm.predict.whole_file import whole_file
-from epilm.storage import Location
+from epilm.storage import Location, whole_file
 
 TSV_FILE = "variants.tsv.gz"
 NUM_STRONGEST = 10
