@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from epilm.baselines.plan import check_baseline
+from epilm.baselines.samples import training_samples, validation_samples
 from epilm.errors import EpilmError, RecipeError
 from epilm.labels.codes import BOUND
-from epilm.tasks.binding_rows import split_bins
+from epilm.tasks.binding_draw import split_bins
 
 TRACK = {"dnase": {"signal": "DNase.{cell_type}"}}
 
@@ -25,8 +26,12 @@ TRACK = {"dnase": {"signal": "DNase.{cell_type}"}}
         (("split.test_contigs=[]",), {"kind": "pwm", "learned": True}, "none to predict"),
         (("split.test_contigs=[chr2]",), {"kind": "pwm", "learned": True}, "share 297 bins on chr2"),
         (("split.train_contigs=[chr1, chr3]",), {"kind": "pwm", "learned": True}, "both name chr3"),
-        (("split.test_contigs=[chr1, chr3]",), {"kind": "pwm", "learned": True}, "leave no bin to train on"),
-        (("split.held_out_cell_types=[blood, liver]",), {"kind": "pwm", "learned": True}, "Leave one to train on"),
+        (("split.test_contigs=[chr1, chr3]",), {"kind": "pwm", "learned": True}, "no bin is left to train on"),
+        (
+            ("split.held_out_cell_types=[blood, liver]",),
+            {"kind": "pwm", "learned": True},
+            "no cell type is left to train on",
+        ),
         (("split.cell_types=[bood]",), {"kind": "pwm", "learned": True}, "Did you mean 'blood'"),
         (("cell_types=[spleen]",), {"kind": "pwm", "learned": True}, "'spleen' is no cell type of labels or corpus"),
         (("targets=[TG]",), {"kind": "pwm", "learned": True}, "TG"),
@@ -35,6 +40,11 @@ TRACK = {"dnase": {"signal": "DNase.{cell_type}"}}
             ("sampling.accessible.states=[oben]",),
             {"kind": "pwm", "learned": True},
             "sampling.accessible.states: 'oben'",
+        ),
+        (
+            ("sampling.accessible.signal='DNase.{cell_type}'", "sampling.accessible.at_least=99"),
+            {"kind": "pwm", "learned": True},
+            "sampling.accessible makes 0 of",
         ),
         (("split.train_contigs=['chr1:0-300']",), {"kind": "pwm", "learned": True}, "binds nowhere on the training"),
         (("split.validation_contigs=['chr2:0-300']",), {"kind": "kmer_logistic"}, "binds nowhere on the validation"),
@@ -46,6 +56,7 @@ def test_wrong_recipes_are_refused(toy, overrides, predictor, message):
     with pytest.raises(EpilmError) as error:
         check_baseline(toy.recipe(*overrides, **predictor))
     assert message in str(error.value)
+    assert "task." not in str(error.value)  # the settings of a fine-tuning
     assert not (toy.folder / "runs" / predictor["kind"]).exists()
 
 
@@ -72,17 +83,17 @@ def test_a_motif_is_found_by_the_name_of_its_factor_or_by_the_name_given(toy, tm
 
 def test_samples_are_the_first_epochs_of_a_fine_tuning(toy):
     plan = check_baseline(toy.recipe("epochs=2", kind="kmer_logistic", k=3))
-    split = plan.split
-    positives, negatives, _ = split_bins(plan.labels, split.cells, split.train_bins)
-    size = split.sampler.epoch_size
-    assert (split.sampler.positives.size, size) == (positives.size, positives.size * 11)
-    samples = split.training(plan.binding, states=False, epochs=2, max_samples=10**6)
+    split, sampler = plan.split, plan.draw.sampler
+    positives, negatives, _ = split_bins(plan.labels, split.train_cells, split.train_bins)
+    size = sampler.epoch_size
+    assert (sampler.positives.size, size) == (positives.size, positives.size * 11)
+    samples = training_samples(plan.draw, plan.rows, epochs=2, max_samples=10**6)
     assert len(samples) == 2 * size
     assert (np.diff(samples.bins) >= 0).all()
     assert samples.bound(0).sum() == 2 * positives.size
     shown = {*zip(*positives.at(np.arange(positives.size)), strict=True)}
     shown |= {*zip(*negatives.at(np.arange(negatives.size)), strict=True)}
-    bins, cells = split.sampler.locate(np.arange(2 * size))
+    bins, cells = sampler.locate(np.arange(2 * size))
     assert {*zip(bins.tolist(), cells.tolist(), strict=True)} <= {(int(b), int(c)) for b, c in shown}
     assert sorted(bins.tolist()) == samples.bins.tolist()
     for row in range(0, len(samples), 97):
@@ -93,8 +104,8 @@ def test_samples_are_the_first_epochs_of_a_fine_tuning(toy):
 
 def test_a_validation_draw_stands_for_all_bins(toy):
     plan = check_baseline(toy.recipe("evaluation.max_negatives=100", kind="kmer_logistic", k=3))
-    _, _, others = split_bins(plan.labels, plan.split.cells, plan.split.validation_bins)
-    samples = plan.split.validation(plan.binding, states=False)
+    _, _, others = split_bins(plan.labels, plan.split.train_cells, plan.split.validation_bins)
+    samples = validation_samples(plan.draw, plan.rows)
     assert samples.weight.sum() == pytest.approx(2 * plan.labels.grid.contig("chr2").num_bins)
     assert (samples.weight > 1).sum() == 100 < others.size
     assert (samples.weight[samples.labels[:, 0] == BOUND] == 1).all()
@@ -103,8 +114,8 @@ def test_a_validation_draw_stands_for_all_bins(toy):
 def test_training_keeps_away_from_parts_that_are_held_out(toy):
     recipe = toy.recipe("split.validation_contigs=['chr2:5000-9000']", kind="kmer_logistic", k=3, input_bp=400)
     split = check_baseline(recipe).split
-    assert split.train_contigs == ("chr1", "chr2")
-    assert split.train_regions is not None
-    inside = [(start, end) for name, start, end in split.train_regions if name == "chr2"]
+    assert split.trained_contigs == ("chr1", "chr2")
+    assert split.trained_regions is not None
+    inside = [(start, end) for name, start, end in split.trained_regions if name == "chr2"]
     assert inside == [(0, 5000), (9000, 15_000 + 100)]
-    assert check_baseline(toy.recipe(kind="kmer_logistic", k=3)).split.train_regions is None
+    assert check_baseline(toy.recipe(kind="kmer_logistic", k=3)).split.trained_regions is None

@@ -15,7 +15,7 @@ from epilm.baselines.kmer_features import canonical_names, kmer_matrix, state_sh
 from epilm.baselines.kmer_logistic import FeatureSpace, LinearModel, fit_target, probabilities, weighted_auprc
 from epilm.baselines.plan import check_baseline
 from epilm.baselines.recipe import KmerLogisticConfig
-from epilm.baselines.split import Samples
+from epilm.baselines.samples import Samples, training_samples
 from epilm.evaluate.ranking import auprc, count_ranks
 from epilm.genome.dna import decode_dna, encode_dna
 from epilm.labels.codes import AMBIGUOUS, BOUND, UNBOUND
@@ -139,7 +139,7 @@ def test_auprc_of_a_weighted_draw_is_that_of_the_rows_written_out():
 def test_samples_are_scored_without_a_matrix(toy):
     tracks = {"dnase": {"signal": "DNase.{cell_type}", "scale": "log1p", "missing": -1.0}}
     plan = check_baseline(toy.recipe(kind="kmer_logistic", k=3, input_bp=300, states=True, tracks=tracks))
-    samples = plan.split.training(plan.binding, states=True, epochs=1, max_samples=400)
+    samples = training_samples(plan.draw, plan.rows, epochs=1, max_samples=400)
     config = KmerLogisticConfig(k=3, input_bp=300, states=True, tracks=plan.binding.tracks)
     made = FeatureSpace(config, 200, 100, 20, plan.manifest.state_names)
     features = made.matrix(samples)

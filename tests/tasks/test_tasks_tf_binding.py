@@ -91,6 +91,19 @@ def test_labels_follow_the_peaks_and_only_measured_ones_are_scored(task):
     assert prepared.counts["labels"] == scored
 
 
+def test_a_cell_type_that_is_held_out_needs_no_states(corpus, tmp_path):
+    path = tmp_path / "A.spleen.bed"
+    path.write_text("chr1\t3000\t3200\n")
+    labels = corpus.config().labels.model_dump()
+    labels["files"]["A"]["spleen"] = str(path)
+    task = corpus.task(labels=labels, split={"validation_contigs": ["chr2"], "held_out_cell_types": ["spleen"]})
+    task.check()
+    found, expected = task.train_source().read(np.arange(40)), corpus.task().train_source().read(np.arange(40))
+    assert places(found, task) == places(expected, corpus.task())
+    assert found.column("states") == expected.column("states")
+    assert found.column("signals") == expected.column("signals")
+
+
 def test_an_epoch_has_all_positives_of_the_training_contigs(task):
     table = task.train_source().read(np.arange(task.sampler.epoch_size))
     shown = places(table, task)

@@ -19,7 +19,7 @@ from epilm.baselines.plan import BaselinePlan
 from epilm.baselines.predictors import KmerPredictor, Predictor, PwmPredictor
 from epilm.baselines.pwm import PwmModel, write_meme
 from epilm.baselines.recipe import BaselineRecipe, KmerLogisticConfig, PwmConfig
-from epilm.baselines.split import Samples
+from epilm.baselines.samples import Samples, training_samples, validation_samples
 from epilm.genome.motifs import Motif
 from epilm.labels.runs import Runs
 from epilm.storage import Location
@@ -89,11 +89,11 @@ class _FitTask:
 def _fit_kmers(
     recipe: BaselineRecipe, config: KmerLogisticConfig, plan: BaselinePlan, folder: Location, progress: Progress
 ) -> dict[str, Any]:
-    space, split, targets = feature_space(config, plan), plan.split, plan.labels.targets
-    samples = _training(recipe, plan, states=config.states)
+    space, targets = feature_space(config, plan), plan.labels.targets
+    samples = _training(recipe, plan)
     validation = None
     if len(config.inverse_penalties) > 1:
-        validation = split.validation(plan.binding, states=config.states)
+        validation = validation_samples(plan.draw, plan.rows)
     matrix = space.matrix(samples)
     progress(
         f"baseline: {len(samples):,} samples x {len(space.names):,} features, "
@@ -170,7 +170,7 @@ def _fit_motifs(
     entries = {target: _motif_entry(motif, uniform) | {"origin": "file"} for target, motif in plan.motifs.items()}
     num_samples = 0
     if plan.learned:
-        samples = _training(recipe, plan, states=False)
+        samples = _training(recipe, plan)
         num_samples = len(samples)
         contig, start = plan.labels.grid.locate(samples.bins)
         columns = tuple(plan.labels.targets.index(target) for target in plan.learned)
@@ -202,8 +202,8 @@ def _motif_entry(motif: Motif, background: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _training(recipe: BaselineRecipe, plan: BaselinePlan, *, states: bool) -> Samples:
-    return plan.split.training(plan.binding, states=states, epochs=recipe.epochs, max_samples=recipe.max_samples)
+def _training(recipe: BaselineRecipe, plan: BaselinePlan) -> Samples:
+    return training_samples(plan.draw, plan.rows, epochs=recipe.epochs, max_samples=recipe.max_samples)
 
 
 def feature_space(config: KmerLogisticConfig, plan: BaselinePlan) -> FeatureSpace:

@@ -24,7 +24,7 @@ from epilm.baselines.kmer_features import (
     track_columns,
 )
 from epilm.baselines.recipe import KmerLogisticConfig
-from epilm.baselines.split import Samples
+from epilm.baselines.samples import Samples
 from epilm.baselines.stretch import Stretch
 from epilm.evaluate.ranking import RankCounts, auprc, count_negatives, count_positives, positive_thresholds
 from epilm.tokens.kmers_numpy import kmer_tokens

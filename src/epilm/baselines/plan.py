@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from pydantic import ValidationError
 
 from epilm.baselines.recipe import BaselineRecipe, KmerLogisticConfig, MotifFile, PwmConfig
-from epilm.baselines.split import BaselineSplit
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.corpus.schema import CONTIGS
 from epilm.corpus.source import check_shards
@@ -23,12 +21,14 @@ from epilm.labels.label_set import LabelSet
 from epilm.labels.load import load_labels
 from epilm.labels.places import bins_within, read_places
 from epilm.labels.runs import Runs
-from epilm.models.binding_config import BindingConfig, TrackConfig
+from epilm.models.binding_config import BindingConfig
 from epilm.predict.genome_parts import GenomePart, plan_genome_parts
 from epilm.predict.parts import MAX_PART_BYTES
 from epilm.storage import Location
-from epilm.tasks.binding_check import check_signals
-from epilm.tasks.binding_recipe import AccessibleConfig, SplitConfig
+from epilm.tasks.binding_draw import BindingDraw
+from epilm.tasks.binding_names import check_accessible, check_known, check_signals
+from epilm.tasks.binding_rows import BindingRows
+from epilm.tasks.binding_split import BindingSplit
 
 _SEED_BP = 6
 
@@ -41,9 +41,11 @@ class BaselinePlan:
     manifest: CorpusManifest
     labels: LabelSet
     """Of the targets asked."""
-    split: BaselineSplit
+    draw: BindingDraw
+    """That of a fine-tuning with the same settings."""
     binding: BindingConfig
     """What is read of a bin: its input and its tracks."""
+    uses_states: bool
     cell_types: tuple[str, ...]
     """Predicted in."""
     columns: tuple[PredictedColumn, ...]
@@ -56,6 +58,15 @@ class BaselinePlan:
     learned: tuple[str, ...]
     """Targets whose motif is to be learned."""
     fingerprints: dict[str, str]
+
+    @property
+    def split(self) -> BindingSplit:
+        return self.draw.split
+
+    @property
+    def rows(self) -> BindingRows:
+        """Made anew, for it keeps what it has read."""
+        return BindingRows(self.corpus, self.manifest, self.labels, self.binding, self.uses_states)
 
     @property
     def is_trained(self) -> bool:
@@ -74,16 +85,14 @@ def check_baseline(recipe: BaselineRecipe) -> BaselinePlan:
     check_shards(corpus, manifest, CONTIGS)
     labels = load_labels(recipe.labels, manifest)
     labels = labels.restrict(targets=recipe.targets) if recipe.targets is not None else labels
-    _check_cells(recipe.split, labels)
     binding = _binding(recipe, labels, manifest)
-    settings = (recipe.split, recipe.sampling, recipe.evaluation)
-    split = BaselineSplit(corpus, manifest, labels, *settings, flank_bp=binding.flank_bp, seed=recipe.seed)
-    _check_split(split)
+    split = BindingSplit(recipe.split, manifest, labels, binding.flank_bp, setting="split")
+    split.check()
     asked = _asked(recipe, labels)
     cell_types = _predicted_cells(recipe, labels, manifest)
     if isinstance(predictor, PwmConfig):
         motifs, learned = _motifs(predictor, labels.targets, binding.input_bp)
-        _check_accessible(predictor.gate, cell_types, manifest, "predictor.gate")
+        check_accessible(predictor.gate, cell_types, manifest, setting="predictor.gate")
     else:
         motifs, learned = {}, ()
         _check_features(predictor, (*split.train_cell_types, *cell_types), manifest)
@@ -91,8 +100,9 @@ def check_baseline(recipe: BaselineRecipe) -> BaselinePlan:
         corpus=corpus,
         manifest=manifest,
         labels=labels,
-        split=split,
+        draw=BindingDraw(corpus, split, recipe.sampling, recipe.evaluation, recipe.seed),
         binding=binding,
+        uses_states=isinstance(predictor, KmerLogisticConfig) and predictor.states,
         cell_types=cell_types,
         columns=tuple(PredictedColumn(cell_type=cell, target=t) for cell in cell_types for t in labels.targets),
         asked=asked,
@@ -106,36 +116,8 @@ def check_baseline(recipe: BaselineRecipe) -> BaselinePlan:
         },
     )
     if plan.is_trained:
-        _check_accessible(recipe.sampling.accessible, split.train_cell_types, manifest, "sampling.accessible")
         _check_samples(recipe, plan)
     return plan
-
-
-def _check_cells(split: SplitConfig, labels: LabelSet) -> None:
-    for setting in ("cell_types", "held_out_cell_types"):
-        for name in getattr(split, setting) or ():
-            check_known(name, labels.cell_types, f"split.{setting}", "cell type with labels")
-    both = sorted(set(split.cell_types or ()) & set(split.held_out_cell_types))
-    if both:
-        raise RecipeError(f"split.cell_types and held_out_cell_types both name {', '.join(both)}. Leave it to one.")
-    if not split.cell_types and not set(labels.cell_types) - set(split.held_out_cell_types):
-        raise RecipeError("split.held_out_cell_types takes all cell types with labels. Leave one to train on.")
-
-
-def _check_split(split: BaselineSplit) -> None:
-    """Contigs and regions are the corpus' own, none is in two splits, and something is left to train on."""
-    grid, settings = split.labels.grid, ("validation_contigs", "test_contigs")
-    validation, test = (bins_within(grid, split.places(setting)) for setting in settings)
-    if both := validation.intersect(test):
-        names = sorted(set(grid.names[grid.locate(both.start)[0]].tolist()))
-        raise RecipeError(
-            f"split.validation_contigs and test_contigs share {both.size:,} bins on {', '.join(names)}. Leave them to one."
-        )
-    for setting in settings:
-        if again := sorted(set(split.split.train_contigs or ()) & set(getattr(split.split, setting))):
-            raise RecipeError(f"split.train_contigs and split.{setting} both name {', '.join(again)}. Leave it to one.")
-    if not split.train_bins:
-        raise RecipeError("split: validation and test leave no bin to train on. Give some of the contigs back.")
 
 
 def _asked(recipe: BaselineRecipe, labels: LabelSet) -> Runs:
@@ -187,20 +169,6 @@ def _check_features(config: KmerLogisticConfig, cell_types: Sequence[str], manif
     check_signals(config.tracks, list(dict.fromkeys(cell_types)), manifest, setting="predictor.tracks")
 
 
-def _check_accessible(
-    accessible: AccessibleConfig | None, cell_types: Sequence[str], manifest: CorpusManifest, setting: str
-) -> None:
-    if accessible is None:
-        return
-    for name in accessible.states:
-        check_known(name, manifest.state_names, f"{setting}.states", "state of the corpus")
-    if accessible.states:
-        for cell in cell_types:
-            check_known(cell, manifest.cell_types, f"{setting}.states", "cell type with states in the corpus")
-    if accessible.signal is not None:
-        check_signals({"signal": TrackConfig(signal=accessible.signal)}, cell_types, manifest, setting=setting)
-
-
 def _motifs(config: PwmConfig, targets: Sequence[str], input_bp: int) -> tuple[dict[str, Motif], tuple[str, ...]]:
     """Motifs from files by target, and the targets whose motif is learned."""
     for name in config.motifs:
@@ -235,13 +203,10 @@ def _parts(recipe: BaselineRecipe, labels: LabelSet, asked: Runs, num_columns: i
 
 def _check_samples(recipe: BaselineRecipe, plan: BaselinePlan) -> None:
     """Each factor has bound and unbound bins to learn from, and bound ones to choose by where something is chosen."""
-    split, labels = plan.split, plan.labels
-    _check_bound(split, split.train_bins, "training")
-    if isinstance(recipe.predictor, KmerLogisticConfig) and len(recipe.predictor.inverse_penalties) > 1:
-        _check_bound(split, split.validation_bins, "validation")
-    num = min(recipe.max_samples, recipe.epochs * split.sampler.epoch_size)
-    bins, cells = split.sampler.locate(np.arange(num))
-    codes = labels.codes(bins, np.asarray(split.cells, np.int64)[cells])
+    predictor, labels = recipe.predictor, plan.labels
+    plan.draw.check(validated=isinstance(predictor, KmerLogisticConfig) and len(predictor.inverse_penalties) > 1)
+    num = min(recipe.max_samples, recipe.epochs * plan.draw.sampler.epoch_size)
+    codes = labels.codes(*plan.draw.source(plan.rows).members(np.arange(num)))
     for column, target in enumerate(labels.targets):
         for code, what in ((BOUND, "bound"), (UNBOUND, "unbound")):
             if not (codes[:, column] == code).any():
@@ -251,18 +216,6 @@ def _check_samples(recipe: BaselineRecipe, plan: BaselinePlan) -> None:
                 )
 
 
-def _check_bound(split: BaselineSplit, within: Runs, what: str) -> None:
-    """Every target binds somewhere in the cell types of training."""
-    labels = split.labels
-    counts = labels.counts(within)
-    bound = counts[counts["cell_type"].isin(split.train_cell_types)].groupby("target")["bound"].sum()
-    if bare := [target for target in labels.targets if not bound.get(target, 0)]:
-        raise RecipeError(
-            f"{', '.join(bare)} binds nowhere on the {what} contigs in {', '.join(split.train_cell_types)}: nothing could be "
-            "learned or chosen. Choose other contigs (split), or leave the factor out (targets)."
-        )
-
-
 def _fingerprint(motifs: dict[str, Motif]) -> str:
     digest = hashlib.sha256()
     for target in sorted(motifs):
@@ -270,17 +223,3 @@ def _fingerprint(motifs: dict[str, Motif]) -> str:
             f"{target} {motifs[target].num_sites!r} ".encode() + motifs[target].frequencies.astype("<f8").tobytes()
         )
     return digest.hexdigest()[:16]
-
-
-def check_known(name: str, allowed: Iterable[str], setting: str, what: str) -> None:
-    """Refuse a name that is not among those allowed, with the nearest of them.
-
-    Raises:
-        RecipeError
-    """
-    allowed = list(allowed)
-    if name not in allowed:
-        near = difflib.get_close_matches(name, allowed, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        shown = ", ".join(dict.fromkeys(allowed[:12])) or "none"
-        raise RecipeError(f"{setting}: {name!r} is no {what}.{hint} There are: {shown}.")

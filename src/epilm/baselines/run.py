@@ -87,7 +87,7 @@ def run_baseline(
             "targets": {target: _shown(entry) for target, entry in record["targets"].items()},
             "cell_types": list(plan.cell_types),
             "contigs": list(predictions.contigs),
-            "trained_contigs": list(plan.split.train_contigs) if plan.is_trained else [],
+            "trained_contigs": list(plan.split.trained_contigs) if plan.is_trained else [],
             "trained_cell_types": list(plan.split.train_cell_types) if plan.is_trained else [],
             "selected_on": list(predictions.selected_on),
             "num_samples": record["num_samples"],
@@ -175,8 +175,8 @@ def _provenance(recipe: BaselineRecipe, plan: BaselinePlan) -> Provenance:
     kmers = isinstance(predictor, KmerLogisticConfig)
     return Provenance(
         assembly=manifest.assembly,
-        trained_contigs=plan.split.train_contigs,
-        trained_regions=plan.split.train_regions,
+        trained_contigs=plan.split.trained_contigs,
+        trained_regions=plan.split.trained_regions,
         trained_cell_types=plan.split.train_cell_types,
         corpus_fingerprint=manifest.fingerprint(),
         window_bp=plan.binding.input_bp,

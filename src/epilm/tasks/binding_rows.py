@@ -14,7 +14,6 @@ from epilm.corpus.schema import bins_per_window
 from epilm.corpus.source import as_fixed_bytes
 from epilm.hashing import permute
 from epilm.labels.label_set import LabelSet
-from epilm.labels.runs import Runs
 from epilm.models.binding_config import BindingConfig
 from epilm.storage import Location
 from epilm.tasks.binding_sampling import BindingSampler, CellBins
@@ -40,18 +39,20 @@ class BindingRows:
     def _reader(self) -> ContigReader:
         return ContigReader(self.corpus, self.manifest)
 
-    @cached_property
-    def _state_row(self) -> np.ndarray:
-        """int64 [num_cells]: place of each cell type's states in the corpus."""
-        return np.array([self.manifest.cell_types.index(cell) for cell in self.labels.cell_types], np.int64)
+    def _corpus_rows(self, cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Places in the corpus of each sample's states, int64 [n, 1] ([n, 0] where unread), and of its tracks, [n, T].
 
-    @cached_property
-    def _signal_rows(self) -> np.ndarray:
-        """int64 [num_cells, T]: place of each track's signal in the corpus, for each cell type."""
-        names = [signal.name for signal in self.manifest.signals]
-        tracks = self.config.tracks.values()
-        rows = [[names.index(track.signal_for(cell)) for track in tracks] for cell in self.labels.cell_types]
-        return np.array(rows, np.int64).reshape(len(rows), len(tracks))
+        Of the cell types asked alone: one that is kept for the test may have neither.
+        """
+        asked, which = np.unique(cells, return_inverse=True)
+        names = [self.labels.cell_types[cell] for cell in asked]
+        signals = [signal.name for signal in self.manifest.signals]
+        wanted = self.config.tracks.values()
+        states = [[self.manifest.cell_types.index(name)] if self.uses_states else [] for name in names]
+        tracks = [[signals.index(track.signal_for(name)) for track in wanted] for name in names]
+        of_states = np.array(states, np.int64).reshape(len(names), int(self.uses_states))
+        of_tracks = np.array(tracks, np.int64).reshape(len(names), len(wanted))
+        return of_states[which], of_tracks[which]
 
     @property
     def row_bytes(self) -> int:
@@ -70,12 +71,9 @@ class BindingRows:
         """
         contig, start = self.labels.grid.locate(bins)
         names = self.labels.grid.names[contig]
+        states, tracks = self._corpus_rows(cells)
         gathered = self._reader.gather(
-            names,
-            start - self.config.flank_bp,
-            self.config.input_bp,
-            cells=self._state_row[cells][:, None] if self.uses_states else np.empty((len(bins), 0), np.int64),
-            tracks=self._signal_rows[cells],
+            names, start - self.config.flank_bp, self.config.input_bp, cells=states, tracks=tracks
         )
         columns = {
             "position": pa.array(position),
@@ -114,9 +112,13 @@ class BindingSource:
     def row_bytes(self) -> int:
         return self.rows.row_bytes
 
-    def read(self, positions: np.ndarray) -> pa.Table:
+    def members(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(bins, cells) of the samples at positions of the run, both int64 [n]; cells index ``labels.cell_types``."""
         bins, cells = self.sampler.locate(positions)
-        return self.rows.read(np.asarray(positions, np.int64), bins, np.asarray(self.cells, np.int64)[cells])
+        return bins, np.asarray(self.cells, np.int64)[cells]
+
+    def read(self, positions: np.ndarray) -> pa.Table:
+        return self.rows.read(np.asarray(positions, np.int64), *self.members(positions))
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,9 @@ class BindingEvalSet:
     def num_samples(self) -> int:
         return self.num_positives + self.num_others
 
-    def read(self, indices: np.ndarray) -> pa.Table:
-        """Rows as of training, with ``weight`` float64: how many bins of the contigs each stands for."""
+    def members(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(bins int64, cells int64, weight float64), each [n]: cells index ``labels.cell_types``, the weight is how many bins
+        of the contigs each stands for."""
         indices = np.asarray(indices, np.int64)
         bins, cells, weight = np.empty_like(indices), np.empty_like(indices), np.empty(len(indices))
         bound = indices < self.num_positives
@@ -156,22 +159,9 @@ class BindingEvalSet:
                 drawn = permute(indices[chosen] - first, members.size, self.seed, _EVAL, kind)
                 bins[chosen], cells[chosen] = members.at(drawn)
                 weight[chosen] = members.size / taken
-        table = self.rows.read(indices, bins, np.asarray(self.cells, np.int64)[cells])
-        return table.append_column("weight", pa.array(weight))
+        return bins, np.asarray(self.cells, np.int64)[cells], weight
 
-
-def split_bins(labels: LabelSet, cells: tuple[int, ...], within: Runs) -> tuple[CellBins, CellBins, CellBins]:
-    """(positives, negatives, others) of cell types among some bins: bound by any factor; bound by none and ambiguous for none;
-    and all that are not positives. Excluded bins are in none, nor are cell types without a measured factor."""
-    positives, negatives, others = [], [], []
-    for cell in cells:
-        name = labels.cell_types[cell]
-        pairs = [(name, target) for target in labels.targets if labels.measured(name, target)]
-        none = Runs.empty()
-        bound = none.union(*(labels.bound[pair] for pair in pairs)).intersect(within)
-        ambiguous = none.union(*(labels.ambiguous[pair] for pair in pairs))
-        rest = none.union(*(labels.labelled(*pair) for pair in pairs)).intersect(within).subtract(bound)
-        positives.append(bound)
-        others.append(rest)
-        negatives.append(rest.subtract(ambiguous))
-    return CellBins(tuple(positives)), CellBins(tuple(negatives)), CellBins(tuple(others))
+    def read(self, indices: np.ndarray) -> pa.Table:
+        """Rows as of training, with ``weight``."""
+        bins, cells, weight = self.members(indices)
+        return self.rows.read(np.asarray(indices, np.int64), bins, cells).append_column("weight", pa.array(weight))

@@ -13,20 +13,15 @@ from epilm.models.binding_config import TrackConfig
 from epilm.storage import Location
 from epilm.tasks.binding_recipe import AccessibleConfig, SamplingConfig
 from epilm.tasks.binding_sampling import CellBins, Stratum
+from epilm.tasks.binding_split import BindingSplit
 
 _CHUNKS_AT_ONCE = 32
 
 
 def negative_strata(
-    corpus: Location,
-    manifest: CorpusManifest,
-    grid: BinGrid,
-    negatives: CellBins,
-    cell_types: tuple[str, ...],
-    num_positives: int,
-    config: SamplingConfig,
+    corpus: Location, split: BindingSplit, negatives: CellBins, num_positives: int, config: SamplingConfig
 ) -> tuple[Stratum, ...]:
-    """What an epoch draws from the negatives of each cell type.
+    """What an epoch draws from the negatives of each cell type that is trained on.
 
     Raises:
         RecipeError: no negative is accessible, or all are.
@@ -34,13 +29,14 @@ def negative_strata(
     total = round(config.negatives_per_positive * num_positives)
     if config.accessible is None:
         return (Stratum(negatives, total),)
-    accessible = accessible_bins(corpus, manifest, grid, negatives, cell_types, config.accessible)
+    grid, cell_types = split.labels.grid, split.train_cell_types
+    accessible = accessible_bins(corpus, split.manifest, grid, negatives, cell_types, config.accessible)
     inside = CellBins(tuple(a.intersect(b) for a, b in zip(negatives.runs, accessible, strict=True)))
     outside = CellBins(tuple(a.subtract(b) for a, b in zip(negatives.runs, accessible, strict=True)))
     if not inside.size or not outside.size:
         raise RecipeError(
-            f"task.sampling.accessible makes {inside.size:,} of {negatives.size:,} negatives accessible: nothing is left to draw "
-            "from on one side. Name other states or another at_least, or leave it out."
+            f"{split.beside('sampling.accessible')} makes {inside.size:,} of {negatives.size:,} negatives accessible: nothing is "
+            "left to draw from on one side. Name other states or another at_least, or leave it out."
         )
     quota = round(config.accessible_share * total)
     return Stratum(inside, quota), Stratum(outside, total - quota)

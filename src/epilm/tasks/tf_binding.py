@@ -6,7 +6,7 @@ Ambiguous bins, excluded ones, and factors that were not measured in a cell type
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,12 +37,12 @@ from epilm.models.initial import weights_fingerprint
 from epilm.models.provenance import Provenance, match_trained, read_provenance, with_initial
 from epilm.storage import Location
 from epilm.tasks.binding_check import check_binding
+from epilm.tasks.binding_draw import BindingDraw
 from epilm.tasks.binding_recipe import TfBindingConfig
-from epilm.tasks.binding_rows import BindingEvalSet, BindingRows, BindingSource, split_bins
+from epilm.tasks.binding_rows import BindingEvalSet, BindingRows, BindingSource
 from epilm.tasks.binding_sampling import BindingSampler
 from epilm.tasks.binding_scores import histogram_metrics, logit_histogram
 from epilm.tasks.binding_split import BindingSplit
-from epilm.tasks.binding_strata import negative_strata
 from epilm.tasks.encoder_config import encoder_config
 from epilm.tasks.protocol import Prepared
 from epilm.tasks.recipe import TokensConfig
@@ -145,40 +145,22 @@ class TfBindingTask:
         return BindingRows(self.corpus, self.manifest, self.labels, self.binding, self.uses_states)
 
     @cached_property
+    def draw(self) -> BindingDraw:
+        return BindingDraw(self.corpus, self.split, self.config.sampling, self.config.evaluation, self.seed)
+
+    @property
     def sampler(self) -> BindingSampler:
-        positives, negatives, _ = split_bins(self.labels, self.split.train_cells, self.split.train_bins)
-        sampling = self.config.sampling
-        positives = replace(positives, limit=sampling.max_positives, subset_seed=sampling.subset_seed)
-        strata = negative_strata(
-            self.corpus,
-            self.manifest,
-            self.labels.grid,
-            negatives,
-            self.split.train_cell_types,
-            positives.size,
-            sampling,
-        )
-        return BindingSampler(positives, strata, self.seed)
+        return self.draw.sampler
 
     def train_source(self) -> BindingSource:
-        return BindingSource(self._rows, self.sampler, self.split.train_cells)
+        return self.draw.source(self._rows)
 
     def eval_sets(self, *, final: bool) -> dict[str, BindingEvalSet]:
         return {VALIDATION: self._validation}
 
     @cached_property
     def _validation(self) -> BindingEvalSet:
-        positives, _, others = split_bins(self.labels, self.split.train_cells, self.split.validation_bins)
-        limits = self.config.evaluation
-        return BindingEvalSet(
-            self._rows,
-            positives,
-            others,
-            self.split.train_cells,
-            limits.max_positives,
-            limits.max_negatives,
-            limits.seed,
-        )
+        return self.draw.validation(self._rows)
 
     # -- early stopping -----------------------------------------------------------------------------------------------
 
