@@ -24,6 +24,7 @@ from epilm.evaluate.references import (
     references,
     references_for,
 )
+from epilm.evaluate.table import is_comparable
 
 
 def official_slow(values: np.ndarray) -> np.ndarray:
@@ -129,3 +130,20 @@ def test_folds_are_equal_parts_that_need_no_state() -> None:
     assert (folds != folds_of(numbers, seed=6)).any()
     first = np.bincount(folds_of(np.arange(0, 20_000, 10), 0), minlength=NUM_FOLDS)
     assert first.min() > 140  # the turn of a ten is any of ten: 200 expected, sd 13
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"spans": [("1", 0, 249_250_621), ("8", 0, 146_364_022), ("21", 0, 48_129_895)]}, True),
+        ({"spans": [("chr1", 0, 1_000_000), ("chr8", 0, 146_364_022), ("chr21", 0, 48_129_895)]}, False),
+        ({"spans": [("chr8", 0, 146_364_022), ("chr21", 0, 48_129_895)]}, False),
+        ({"assembly": "hg38"}, False),
+        ({"step_bp": 200}, False),
+    ],
+)
+def test_published_figures_are_comparable_on_the_same_bins_alone(changes, expected) -> None:
+    spans = [("chr1", 0, 249_250_621), ("chr8", 0, 146_364_022), ("chr21", 0, 48_129_895)]
+    settings = {"assembly": "hg19", "spans": spans, "bin_bp": 200, "step_bp": 50} | changes
+    assert is_comparable(settings.pop("assembly"), settings.pop("spans"), **settings) is expected

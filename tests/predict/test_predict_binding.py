@@ -227,7 +227,7 @@ def test_a_model_of_dna_alone_predicts_the_same_in_every_cell_type_also_in_regio
 
 def test_parts_do_not_depend_on_how_much_is_gathered_at_once(write_here, recipe, monkeypatch):
     _, folder = write_here(recipe(name="one", contigs=["chrN"], rows_per_part=87, both_strands=True))
-    monkeypatch.setattr("epilm.predict.genome_worker.STRETCH_BINS", 13)
+    monkeypatch.setattr("epilm.predict.genome_worker.STRETCH_BP", 13 * 50)
     plan, other = write_here(recipe(name="two", contigs=["chrN"], rows_per_part=87, both_strands=True))
     for column in range(6):
         ours, theirs = (read_column(place, plan.parts[0], column) for place in (folder, other))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from toy_binding import study_recipe
+from study_toy import study_recipe
 
 from epilm.config import parse_recipe
 from epilm.evaluate.ranking import METRICS

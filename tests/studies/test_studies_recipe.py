@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from toy_binding import base_recipe, study_recipe
+from study_toy import base_recipe, study_recipe
 
 from epilm.config import fingerprint, parse_recipe
 from epilm.errors import EpilmError, LeakError, RecipeError
@@ -68,7 +68,8 @@ def test_the_base_may_be_a_file(tmp_path: Path) -> None:
 
 def test_places_and_speed_are_no_part_of_what_a_comparison_is(tmp_path: Path) -> None:
     one = parsed(tmp_path).identity()
-    assert one == parsed(tmp_path, storage="elsewhere", name="b", predict={"batch_size": 7}).identity()
+    assert one == parsed(tmp_path, storage="elsewhere", name="b", predict={"num_workers": 7}).identity()
+    assert one != parsed(tmp_path, predict={"dtype": "bfloat16"}).identity()
     assert one != parsed(tmp_path, seeds=[0, 2]).identity()
 
 

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from toy_binding import study_recipe
+from study_toy import study_recipe
 
 from epilm.config import parse_recipe
 from epilm.errors import CheckpointError

@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 import torch
 from binding_corpus import BIN_BP, CELLS, LENGTHS, PEAKS, SIGNAL_BP, STATES, write_binding_corpus
+from pydantic import ValidationError
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from epilm.errors import CorpusError, EpilmError, RecipeError
 from epilm.labels.codes import BOUND, UNBOUND, UNMEASURED
 from epilm.masking.contract import Moment
 from epilm.models.modeling_ebert import EbertForPreTraining
+from epilm.tasks.binding_recipe import SplitConfig
 from epilm.tasks.save_model import save_model
 from epilm.tasks.tf_binding import VALIDATION
 from epilm.tokens.vocab import NUM_SPECIAL, STATE_UNK
@@ -225,7 +227,6 @@ def test_training_stops_when_validation_stops_to_gain(corpus):
             break
     assert ends == [False, False, False, True]
     assert state["best_auprc"] == 0.3
-    assert state["best_step"] == 2
     assert task.observe(state, step=9, evaluations={}) == state
     never = corpus.task(early_stop=None)
     assert not never.finished({**state, "without_gain": 99})
@@ -281,11 +282,75 @@ def test_accessible_negatives_are_drawn_as_asked(corpus):
         ({"input_bp": 201}, EpilmError, "even"),
         ({"sampling": {"accessible": {"states": ["opne"]}}}, RecipeError, "Did you mean 'open'"),
         ({"encoder": {"pretrained": "nowhere"}}, EpilmError, "nowhere"),
+        (
+            {"split": {"validation_contigs": ["chr2:900000-990000"]}},
+            RecipeError,
+            "not one bin of 200 bp lies in chr2:900000",
+        ),
+        ({"sampling": {"negatives_per_positive": 0.001}}, RecipeError, "is no negative"),
+        ({"sampling": {"max_positives": 1}}, RecipeError, "among the 1 positives .* is none of"),
+        ({"evaluation": {"max_positives": 1}}, RecipeError, "task.evaluation.max_positives leaves is none of"),
     ],
 )
 def test_what_does_not_fit_is_refused(corpus, changes, kind, message):
-    with pytest.raises((kind, ValueError), match=message):
+    with pytest.raises(kind, match=message):
         corpus.task(**changes).check()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"validation_contigs": ["chr2", "chr2"]}, "names one twice"),
+        ({"validation_contigs": ["chr2"], "cell_types": []}, "cell_types is empty"),
+    ],
+)
+def test_lists_of_a_split_are_sets_with_members(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        SplitConfig.model_validate(settings)
+
+
+def test_dropout_of_a_new_encoder_is_said_once(corpus):
+    model = {"model": {"hidden_size": 16, "num_layers": 1, "num_heads": 2}, "dropout": 0.3}
+    with pytest.raises(ValidationError, match="set them there"):
+        corpus.config(encoder=model)
+
+
+def test_states_are_not_read_from_a_corpus_of_dna_alone(corpus, monkeypatch):
+    task = corpus.task(tracks={})
+    bare = task.manifest.model_copy(update={"state_names": (), "cell_types": ()})
+    monkeypatch.setitem(task.__dict__, "manifest", bare)
+    with pytest.raises(RecipeError, match=r"kind=ebert reads states, but the corpus .* is DNA alone"):
+        task.check()
+
+
+def test_cell_types_in_which_no_asked_factor_was_measured_are_left_out(corpus):
+    assert corpus.task(targets=["B"]).split.train_cell_types == ("liver", "brain")
+
+
+def test_another_encoder_is_another_run(corpus):
+    settings = corpus.config().encoder.model_dump()
+    wider = settings | {"tokens": {"k": 3, "stride": 2}}
+    assert corpus.task().data_fingerprint() == corpus.task(seed=9).data_fingerprint()
+    assert corpus.task().data_fingerprint() != corpus.task(encoder=wider).data_fingerprint()
+
+
+def test_bins_in_gaps_are_not_scored(task):
+    batch = task.collate(task.train_source().read(np.arange(8)))
+    batch["dna"][0, 100:300] = 4
+    batch["dna"][1, 100:299] = 4
+    scored = task.prepare(batch, TRAINING).inputs["scored"]
+    assert not scored[0].any()
+    assert scored[1].any()
+
+
+def test_a_diverged_model_has_no_metrics(task):
+    torch.manual_seed(0)
+    model = task.build_model().eval()
+    with torch.no_grad():
+        model.head.out.bias.fill_(float("nan"))
+        found = evaluate(task, model, rows=50)
+    assert np.isnan(found["auprc"])
+    assert np.isnan(task.score({VALIDATION: found}))
 
 
 def test_a_missing_file_of_contigs_is_found_first(corpus, tmp_path):

@@ -203,6 +203,14 @@ def test_low_rank_updates_resume_on_other_workers_and_stop_early(low_rank) -> No
     np.testing.assert_allclose([r["loss"] for r in records], plain(task, train_config())[:8], rtol=0, atol=2e-5)
 
 
+def test_a_run_that_stopped_early_is_not_trained_on(low_rank) -> None:
+    task, run, _, best, _ = low_rank
+    before = read_metrics(run.folder)
+    _, again = fit(task, train_config(num_workers=1), run, "recipe")
+    assert again["step"] == best["step"]
+    assert read_metrics(run.folder) == before
+
+
 def test_low_rank_updates_change_only_their_matrices(low_rank, tmp_path) -> None:
     task, _, checkpoint, _, weights = low_rank
     folder = save_weights(task, checkpoint, Location(str(tmp_path / "model")), "recipe")

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from epilm.corpus.manifest import CorpusManifest, read_manifest
 from epilm.corpus.recipe import parse_region
 from epilm.errors import CorpusError, RecipeError
 from epilm.evaluate.blocks import Blocks
-from epilm.evaluate.leaks import Span, check_leaks, seen_by
+from epilm.evaluate.leaks import check_leaks, seen_by
 from epilm.evaluate.predictions import PREDICTIONS_FILE, Predictions, read_predictions
 from epilm.evaluate.recipe import BootstrapConfig, DreamSubmission, EvaluateRecipe
 from epilm.evaluate.submission_files import check_submission_file
@@ -21,7 +18,9 @@ from epilm.genome import files
 from epilm.labels.grid import BinGrid
 from epilm.labels.label_set import LabelSet, Pair
 from epilm.labels.load import load_labels
+from epilm.labels.places import bins_within
 from epilm.labels.runs import Runs
+from epilm.models.provenance import Span
 from epilm.storage import Location
 
 MIN_BLOCKS = 10
@@ -92,18 +91,6 @@ def check_evaluate(recipe: EvaluateRecipe) -> EvaluatePlan:
     )
     _check_coverage(plan)
     return plan
-
-
-def bins_within(grid: BinGrid, spans: Sequence[Span]) -> Runs:
-    """Bins that lie in some spans wholly."""
-    starts, ends = [], []
-    for name, start, end in spans:
-        contig = grid.contig(name)
-        low = max(0, -(-(start - contig.first_bp) // grid.step_bp))
-        high = min(contig.num_bins, (end - grid.bin_bp - contig.first_bp) // grid.step_bp + 1)
-        starts.append(contig.offset + low)
-        ends.append(contig.offset + max(low, high))
-    return Runs.of(np.array(starts, np.int64), np.array(ends, np.int64))
 
 
 def _spans(recipe: EvaluateRecipe, manifest: CorpusManifest) -> tuple[Span, ...]:
@@ -200,7 +187,10 @@ def _submissions(
     for name, given in recipe.submissions.items():
         if isinstance(given, DreamSubmission):
             paths[name] = {
-                (cell_type, target): path for cell_type, of in given.dream.items() for target, path in of.items()
+                # absolute: a worker on a cluster has a folder of its own
+                (cell_type, target): str(files.find(path).absolute())
+                for cell_type, of in given.dream.items()
+                for target, path in of.items()
             }
             for path in paths[name].values():
                 check_submission_file(path, grid)
@@ -215,7 +205,13 @@ def _check_coverage(plan: EvaluatePlan) -> None:
     wanted = ", ".join(f"{target}:{cell_type}" for cell_type, target in plan.pairs[:10])
     for name in names:
         if not any(plan.has(name, pair) for pair in plan.pairs):
-            raise RecipeError(f"submission {name!r} predicts none of the data sets that are scored ({wanted}).")
+            unnamed = "" in {cell_type for cell_type, _ in plan.columns.get(name, {})}
+            hint = (
+                " Its column has no cell type: predict with cell_types, for all of which DNA says the same."
+                if unnamed
+                else ""
+            )
+            raise RecipeError(f"submission {name!r} predicts none of the data sets that are scored ({wanted}).{hint}")
     bare = [f"{pair[1]}:{pair[0]}" for pair in plan.pairs if not any(plan.has(name, pair) for name in names)]
     if bare:
         raise RecipeError(f"no submission predicts {bare[0]}. Leave it out with cell_types and targets.")
@@ -237,7 +233,11 @@ def _leaks(
     manifest: CorpusManifest,
 ) -> dict[str, Any]:
     cells = tuple(cell for cell in labels.cell_types if cell in {pair[0] for pair in pairs})
-    seen = {name: seen_by(predictions.get(name), spans, cells, manifest.assembly) for name in recipe.submissions}
+    contigs = [contig.name for contig in manifest.contigs]
+    seen = {
+        name: seen_by(predictions.get(name), spans, cells, contigs=contigs, assembly=manifest.assembly)
+        for name in recipe.submissions
+    }
     summary = check_leaks(seen, recipe.held_out_cell_types, recipe.allow_overlap)
     for name, entry in summary.items():
         given = predictions.get(name)

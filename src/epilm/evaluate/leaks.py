@@ -16,17 +16,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import pandas as pd
-
 from epilm.errors import LeakError
 from epilm.evaluate.predictions import Predictions
 from epilm.evaluate.recipe import AllowOverlap
-from epilm.genome.intervals import overlaps
-from epilm.models.provenance import PROVENANCE_FILE, Provenance, match_trained
-
-Span = tuple[str, int, int]
-"""(contig, start, end) of what is evaluated, 0-based half-open."""
+from epilm.models.provenance import Span, names_touched, selected_spans, trained_among
 
 
 @dataclass(frozen=True)
@@ -47,33 +40,29 @@ class Seen:
         return tuple(dict.fromkeys([*self.trained_contigs, *self.selected_contigs]))
 
 
-def seen_by(predictions: Predictions | None, spans: Sequence[Span], cell_types: Sequence[str], assembly: str) -> Seen:
-    """What the model behind some predictions has seen of the spans and cell types; None = files of unknown origin."""
+def seen_by(
+    predictions: Predictions | None,
+    spans: Sequence[Span],
+    cell_types: Sequence[str],
+    *,
+    contigs: Sequence[str],
+    assembly: str,
+) -> Seen:
+    """What the model behind some predictions has seen of the spans and cell types; None = files of unknown origin.
+
+    Args:
+        contigs: all of the corpus.
+    """
     if predictions is None:
         return Seen(known=False)
-    contigs = tuple(dict.fromkeys(span[0] for span in spans))
-    selected = match_trained(predictions.selected_on, contigs, source="selected_on").values()
+    selected = names_touched(spans, selected_spans(predictions.selected_on, contigs, source="selected_on"))
     provenance = predictions.provenance
     return Seen(
         known=True,
-        trained_contigs=_trained(provenance, spans, contigs, assembly) if provenance else (),
-        selected_contigs=tuple(name for name in contigs if name in set(selected)),
+        trained_contigs=trained_among(provenance, spans, contigs, assembly=assembly) if provenance else (),
+        selected_contigs=tuple(name for name in dict.fromkeys(span[0] for span in spans) if name in selected),
         trained_cell_types=tuple(c for c in cell_types if provenance and c in provenance.trained_cell_types),
     )
-
-
-def _trained(provenance: Provenance, spans: Sequence[Span], contigs: Sequence[str], assembly: str) -> tuple[str, ...]:
-    names = match_trained(provenance.trained_contigs, contigs, source=f"the model's {PROVENANCE_FILE}")
-    whole = provenance.trained_regions is None or provenance.assembly != assembly  # coordinates mean nothing elsewhere
-    if whole:
-        return tuple(name for name in contigs if name in set(names.values()))
-    regions = pd.DataFrame(
-        [(names[chrom], start, end) for chrom, start, end in provenance.trained_regions or () if chrom in names],
-        columns=pd.Index(["chrom", "start", "end"]),
-    )
-    chrom, start, end = (np.array([span[i] for span in spans], object if i == 0 else np.int64) for i in range(3))
-    touched = set(chrom[overlaps(chrom, start, end, regions)])
-    return tuple(name for name in contigs if name in touched)
 
 
 def check_leaks(seen: Mapping[str, Seen], held_out_cell_types: Sequence[str], allow: AllowOverlap) -> dict[str, Any]:

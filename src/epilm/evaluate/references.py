@@ -12,7 +12,8 @@ from dataclasses import dataclass
 SOURCE = "EBERT paper (Epigenomic language models powered by Cerebras), Table S1"
 RANKS_SOURCE = "EBERT paper (Epigenomic language models powered by Cerebras), Table 1"
 ASSEMBLY = "hg19"
-TEST_CONTIGS = ("chr1", "chr8", "chr21")
+TEST_CONTIGS = {"chr1": 249_250_621, "chr8": 146_364_022, "chr21": 48_129_895}
+"""The challenge's test chromosomes and their lengths in hg19."""
 MODELS = ("DBERT", "EBERT", "EBERT+")
 METRICS = ("auprc", "auroc", "recall_at_10_fdr", "recall_at_50_fdr")
 RANKED = ("EBERT+", "JTeam", "Factornet", "Anchor", "DeepGRN")

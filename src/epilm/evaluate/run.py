@@ -65,7 +65,9 @@ def run_evaluate(
 def _finish(
     recipe: EvaluateRecipe, plan: EvaluatePlan, outcomes: dict[Pair, dict[str, Outcome]], run: Run, elapsed_s: float
 ) -> dict[str, Any]:
-    comparable = is_comparable(plan.manifest.assembly, plan.spans, recipe.regions is None)
+    comparable = is_comparable(
+        plan.manifest.assembly, plan.spans, bin_bp=plan.labels.grid.bin_bp, step_bp=plan.labels.grid.step_bp
+    )
     tables = evaluation_tables(
         outcomes,
         list(recipe.submissions),

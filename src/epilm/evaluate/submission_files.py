@@ -150,6 +150,8 @@ def _names(path: str, batch: pa.RecordBatch, grid: BinGrid, known: dict[str, str
     try:
         return dict.fromkeys(met, "") | match_contigs(ours, theirs, source=path)
     except GenomeError:
+        if any(known.values()):
+            raise  # names that went well before do not now: two of them mean one contig
         return dict.fromkeys(met, "")  # none yet: later rows may have some
 
 

@@ -91,10 +91,11 @@ def leaderboard(pair: Pair, entries: Mapping[str, Mapping[str, Any]], comparable
     return sorted(rows, key=lambda row: -np.nan_to_num(row["auprc"], nan=-1.0))
 
 
-def is_comparable(assembly: str, spans: Sequence[tuple[str, int, int]], whole: bool) -> bool:
-    """Whether the published figures are of the same contigs: hg19, chromosomes 1, 8 and 21 as wholes."""
-    names = {name.removeprefix("chr") for name, _, _ in spans}
-    return assembly == ASSEMBLY and whole and names == {name.removeprefix("chr") for name in TEST_CONTIGS}
+def is_comparable(assembly: str, spans: Sequence[tuple[str, int, int]], *, bin_bp: int, step_bp: int) -> bool:
+    """Whether the published figures are of the same bins: 200 bp every 50 bp of hg19's chromosomes 1, 8 and 21 as wholes."""
+    scored = {(name.removeprefix("chr"), start, end) for name, start, end in spans}
+    published = {(name.removeprefix("chr"), 0, length_bp) for name, length_bp in TEST_CONTIGS.items()}
+    return (assembly, bin_bp, step_bp) == (ASSEMBLY, 200, 50) and scored == published
 
 
 def scores_table(tables: Mapping[str, Any]) -> pa.Table:

@@ -49,8 +49,8 @@ def choose_names(
         measured: target -> its cell types, as the labels name them.
 
     Raises:
-        CorpusError: a target or cell type that is not there, two cell types of one name, one that the corpus lacks, or a
-            target of which no cell type is left.
+        CorpusError: a target or cell type that is not there, two cell types of one name, one renamed to what the corpus
+            lacks, or a target of which no cell type is left.
     """
     targets = tuple(measured) if config.targets is None else config.targets
     for target in targets:

@@ -150,13 +150,15 @@ class LabelSet:
         return pd.DataFrame(rows, columns=pd.Index(names))
 
     def restrict(self, cell_types: Sequence[str] | None = None, targets: Sequence[str] | None = None) -> LabelSet:
-        """Some cell types and targets alone, in the given order.
+        """Some cell types and targets alone, in the given order; of all cell types those in which a target was measured.
 
         Raises:
             CorpusError: one is not there.
         """
         cells = _chosen(cell_types, self.cell_types, "cell type")
         names = _chosen(targets, self.targets, "target")
+        if cell_types is None:
+            cells = tuple(cell for cell in cells if any(self.measured(cell, name) for name in names))
 
         def keep(runs: dict[Pair, Runs]) -> dict[Pair, Runs]:
             return {pair: value for pair, value in runs.items() if pair[0] in cells and pair[1] in names}

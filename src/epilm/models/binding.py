@@ -59,7 +59,8 @@ class BindingHead(nn.Module):
         x_BCL = F.gelu(self.conv1(features.transpose(1, 2)))
         x_BCL = F.gelu(self.conv2(x_BCL))
         x_BCS = F.adaptive_max_pool1d(x_BCL, self.segments)
-        return self.out(self.dropout(F.gelu(self.dense(x_BCS.flatten(1)))))
+        x_BD = self.dropout(F.gelu(self.dense(x_BCS.flatten(1))))
+        return self.out(x_BD.to(self.out.weight.dtype))
 
 
 class EbertForBinding(nn.Module):

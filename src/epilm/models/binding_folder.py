@@ -136,7 +136,9 @@ def load_binding(
     info = read_binding_info(location)
     model = EbertForBinding(info.config, info.binding)
     model.load_state_dict(read_weights(location))
-    return model.eval().to(device=torch.device(device), dtype=getattr(torch, dtype))
+    model = model.eval().to(device=torch.device(device), dtype=getattr(torch, dtype))
+    model.head.out.float()  # bf16 logits have 160 values between -7 and -3: millions of bins would be ties
+    return model
 
 
 def load_encoder(model: EbertForBinding, folder: Location) -> None:

@@ -10,15 +10,21 @@ import json
 from collections.abc import Sequence
 from typing import Self
 
+import numpy as np
+import pandas as pd
 from pydantic import Field, ValidationError, model_validator
 
 import epilm
 from epilm.config import Config
+from epilm.corpus.recipe import parse_region
 from epilm.errors import CheckpointError, GenomeError
 from epilm.genome.contigs import match_contigs
+from epilm.genome.intervals import overlaps
 from epilm.storage import Location
 
 PROVENANCE_FILE = "epilm.json"
+_FAR = 1 << 40
+"""Past the end of every contig."""
 ALL_CONTIGS = "*"
 """In ``trained_contigs``: the whole assembly, or what is not known and must be taken for it."""
 
@@ -108,6 +114,48 @@ def match_trained(trained: Sequence[str], contigs: Sequence[str], *, source: str
         return {theirs: ours for ours, theirs in match_contigs(theirs, ours, source=source).items()}
     except GenomeError:
         return {}
+
+
+Span = tuple[str, int, int]
+"""(contig, start, end), 0-based half-open."""
+
+
+def trained_among(
+    provenance: Provenance, spans: Sequence[Span], contigs: Sequence[str], *, assembly: str
+) -> tuple[str, ...]:
+    """Contigs of some spans of which the model was trained on a part, each once, in their order.
+
+    Args:
+        contigs: all of the corpus that the spans lie on: what ``X`` means shows beside ``XVI`` alone.
+    """
+    asked = dict.fromkeys(name for name, _, _ in spans)
+    names = match_trained(provenance.trained_contigs, contigs, source=f"the model's {PROVENANCE_FILE}")
+    regions = [(name, 0, _FAR) for name in names.values()]
+    # coordinates mean nothing in another assembly
+    if provenance.trained_regions is not None and provenance.assembly == assembly:
+        regions = [(names[chrom], start, end) for chrom, start, end in provenance.trained_regions if chrom in names]
+    touched = names_touched(spans, regions)
+    return tuple(name for name in asked if name in touched)
+
+
+def selected_spans(selected_on: Sequence[str], contigs: Sequence[str], *, source: str) -> list[Span]:
+    """Contigs and regions (``chrom:start-end``) that a model was chosen on, by the names of a corpus' contigs."""
+    spans: list[Span] = []
+    for name in selected_on:
+        try:
+            chrom, start, end = parse_region(name)
+        except ValueError:
+            chrom, start, end = name, 0, _FAR
+        spans.append((chrom, start, end))
+    names = match_trained([chrom for chrom, _, _ in spans], contigs, source=source)
+    return [(names[chrom], start, end) for chrom, start, end in spans if chrom in names]
+
+
+def names_touched(spans: Sequence[Span], regions: Sequence[Span]) -> set[str]:
+    """Contigs of the spans that share a base with a region."""
+    table = pd.DataFrame(list(regions), columns=pd.Index(["chrom", "start", "end"]))
+    chrom, start, end = (np.array([span[i] for span in spans], object if i == 0 else np.int64) for i in range(3))
+    return set(chrom[overlaps(chrom, start, end, table)])
 
 
 def with_initial(provenance: Provenance, initial: Provenance, weights_fingerprint: str) -> Provenance:

@@ -24,7 +24,7 @@ from epilm.labels.rule import covered_bins
 from epilm.labels.runs import Runs
 from epilm.models.binding_folder import BINDING_FILE, BindingInfo, read_binding_info
 from epilm.models.folder import CONFIG_FILE, WEIGHTS_FILE
-from epilm.models.provenance import PROVENANCE_FILE, match_trained
+from epilm.models.provenance import PROVENANCE_FILE, match_trained, selected_spans
 from epilm.predict.binding_scorer import check_binding_corpus, choose_binding_cells, reads_cell_type
 from epilm.predict.genome_parts import GenomePart, plan_genome_parts
 from epilm.predict.genome_recipe import PredictRecipe
@@ -117,13 +117,16 @@ def leak_of_bins(grid: BinGrid, asked: Runs, info: BindingInfo, cell_types: Sequ
         table = np.array(regions, np.int64).reshape(-1, 3)
         seen = seen.intersect(covered_bins(grid, *table.T, min_overlap_bp=1))
     trained_cells = {*provenance.trained_cell_types, *record.train_cell_types}
-    selected = match_trained(record.selected_on, contigs, source=f"the model's {BINDING_FILE}")
+    chosen_on = selected_spans(record.selected_on, contigs, source=f"the model's {BINDING_FILE}")
+    ends = {contig.name: contig.first_bp + contig.num_bins * grid.step_bp + grid.bin_bp for contig in grid.contigs}
+    spans = [(contigs.index(name), start, min(end, ends[name])) for name, start, end in chosen_on]
+    selected = covered_bins(grid, *np.array(spans, np.int64).reshape(-1, 3).T, min_overlap_bp=1)
     return {
         "trained_contigs": list(provenance.trained_contigs),
         "bins_on_trained": asked.intersect(seen).size,
         "trained_cell_types": [name for name in cell_types if name in trained_cells],
         "selected_on": list(record.selected_on),
-        "bins_on_selected": asked.intersect(grid.select(dict.fromkeys(selected.values()))).size,
+        "bins_on_selected": asked.intersect(selected).size,
     }
 
 
@@ -188,7 +191,8 @@ def _unseen_contigs(info: BindingInfo, manifest: CorpusManifest) -> list[str]:
     """Held-out contigs of the corpus that neither trained nor selected the model."""
     known = [contig.name for contig in manifest.contigs]
     used = match_trained(info.provenance.trained_contigs, known, source=f"the model's {PROVENANCE_FILE}").values()
-    chosen_on = match_trained(info.record.selected_on, known, source=f"the model's {BINDING_FILE}").values()
+    source = f"the model's {BINDING_FILE}"
+    chosen_on = {name for name, _, _ in selected_spans(info.record.selected_on, known, source=source)}
     return [name for name in manifest.held_out_contigs if name not in {*used, *chosen_on}]
 
 

@@ -19,8 +19,8 @@ from epilm.predict.parts import WITHOUT_DNA
 from epilm.predict.pool import PartActor
 from epilm.storage import Location
 
-STRETCH_BINS = 4096
-"""Bins that are gathered at once: 200 kb, of which hundreds of finely binned tracks are some 10 MB."""
+STRETCH_BP = 204_800
+"""Bases that are gathered at once: hundreds of finely binned tracks of them are some 10 MB; 4096 bins every 50 bp."""
 
 CACHED_CHUNKS = 4
 """Of the corpus: neighbouring stretches share one. The 256 MB that a reader keeps for random places would help nothing."""
@@ -40,8 +40,9 @@ def predict_bins(
     """
     values = np.full((len(asked), num_cells, len(scorer.binding.targets)), np.nan, np.float32)
     without_dna = 0
-    for first in range(0, len(asked), STRETCH_BINS):
-        wanted = asked[first : first + STRETCH_BINS]
+    at_once = max(1, STRETCH_BP // step_bp)
+    for first in range(0, len(asked), at_once):
+        wanted = asked[first : first + at_once]
         if not wanted.any():
             continue
         stretch = scorer.stretch(chrom, first_start + first * step_bp, len(wanted), step_bp, range(num_cells))

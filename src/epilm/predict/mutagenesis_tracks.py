@@ -43,15 +43,17 @@ class ImportanceTracks:
 
     def _pieces(self, column: int) -> Iterator[TrackPiece]:
         wanted = ["chrom", "start", "end", "importance"]
-        tables = [pq.read_table(part.path, filesystem=part.fs, columns=wanted) for part in self.parts]
-        mine = pa.concat_tables(
-            [table.take(pa.array(np.arange(column, len(table), self.num_columns))) for table in tables]
-        )
+        mine = pa.concat_tables([self._rows(part, wanted, column) for part in self.parts])
         chrom = mine["chrom"].to_numpy()
         for name, _ in self.contigs:
             rows = mine.filter(pa.array(chrom == name))
             if rows.num_rows:
                 yield mean_track(name, rows)
+
+    def _rows(self, part: Location, columns: list[str], column: int) -> pa.Table:
+        """A column's own rows of a part."""
+        table = pq.read_table(part.path, filesystem=part.fs, columns=columns)
+        return table.take(pa.array(np.arange(column, len(table), self.num_columns)))
 
 
 def mean_track(chrom: str, rows: pa.Table) -> TrackPiece:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from epilm.baselines.plan import check_baseline
+from epilm.config import fingerprint
 from epilm.errors import EpilmError, LeakError, RecipeError
 from epilm.evaluate.check import check_blocks
 from epilm.labels.places import bins_within
 from epilm.studies.plan import BindingPlan, TestSet, make_fits
 from epilm.studies.recipe import EvalBindingRecipe
+from epilm.tasks.binding_names import check_known, check_signals
 from epilm.tasks.tf_binding import TfBindingTask
 from epilm.train.finetune import check_finetune
 
@@ -30,13 +34,28 @@ def check_eval_binding(recipe: EvalBindingRecipe) -> BindingPlan:
         data[fit.arm] = task.data_fingerprint()
     assert first is not None
     ends = {contig.name: contig.end_bp for contig in first.manifest.contigs}
-    plan = BindingPlan(recipe, _test_set(recipe, first), ends, data)
+    test = _test_set(recipe, first)
+    for fit in make_fits(recipe)[: len(recipe.arms)]:
+        _check_predictable(TfBindingTask(fit.recipe.task, 0), test.all_cell_types, fit.arm)
+    plan = BindingPlan(recipe, test, ends, data)
     for name in recipe.rivals:
         try:
-            check_baseline(plan.rival(name))
+            data[f"rivals.{name}"] = fingerprint(check_baseline(plan.rival(name)).fingerprints)
         except EpilmError as error:
             raise type(error)(f"rivals.{name}: {error}") from error
     return plan
+
+
+def _check_predictable(task: TfBindingTask, cell_types: Sequence[str], arm: str) -> None:
+    """The arm can be predicted in every cell type of the test, held-out ones too.
+
+    Raises:
+        RecipeError
+    """
+    if task.uses_states:
+        for name in cell_types:
+            check_known(name, task.manifest.cell_types, f"arms.{arm}: the test's cell type", "cell type with states")
+    check_signals(task.config.tracks, cell_types, task.manifest, setting=f"arms.{arm}: task.tracks")
 
 
 def _check_seen(task: TfBindingTask, recipe: EvalBindingRecipe) -> None:

@@ -25,6 +25,7 @@ FIXED = {
     "task.labels": "arms are compared on the same labels",
     "task.targets": "arms are compared on the same factors",
     "task.evaluation": "arms are chosen by the same validation bins",
+    "task.split.cell_types": "arms learn in the same cell types, which the table names",
     "task.split.validation_contigs": "arms are chosen on the same contigs",
     "task.split.test_contigs": "arms are tested on the same contigs",
     "task.split.held_out_cell_types": "arms are tested in the same cell types",
@@ -48,7 +49,7 @@ class RivalConfig(Config):
 
 
 class PredictingConfig(Config):
-    """How the test contigs are predicted; it changes no figure that is told."""
+    """How the test contigs are predicted, by all arms alike."""
 
     batch_size: int = Field(default=64, ge=1)
     """Windows in a forward pass."""
@@ -137,7 +138,8 @@ class EvalBindingRecipe(Recipe):
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
         identity["base"] = self.base.identity()
-        del identity["predict"]
+        for key in ("num_workers", "cpus_per_worker", "gpus_per_worker"):
+            del identity["predict"][key]
         return identity
 
 

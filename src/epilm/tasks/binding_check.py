@@ -33,7 +33,12 @@ def check_binding(task: TfBindingTask) -> None:
 
 
 def _check_encoder(task: TfBindingTask) -> None:
-    manifest = task.manifest
+    manifest, model = task.manifest, task.config.encoder.model
+    if model is not None and model.kind == "ebert" and not manifest.state_names:
+        raise RecipeError(
+            f"task.encoder.model.kind=ebert reads states, but the corpus {task.corpus} is DNA alone. Use kind=dbert, or build "
+            "the corpus with `states`."
+        )
     if task.pretrained is not None:
         check_fits_corpus(read_provenance(task.pretrained), manifest, corpus=task.config.corpus)
         if not task.config.encoder.random_weights:

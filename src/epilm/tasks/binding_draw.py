@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
+
 from epilm.errors import RecipeError
+from epilm.labels.codes import BOUND
 from epilm.labels.label_set import LabelSet
 from epilm.labels.runs import Runs
 from epilm.storage import Location
 from epilm.tasks.binding_names import check_accessible
 from epilm.tasks.binding_recipe import BindingEvalConfig, SamplingConfig
-from epilm.tasks.binding_rows import BindingEvalSet, BindingRows, BindingSource
+from epilm.tasks.binding_rows import BindingEvalSet, BindingRows, BindingSource, draw_members
 from epilm.tasks.binding_sampling import BindingSampler, CellBins
 from epilm.tasks.binding_split import BindingSplit
 from epilm.tasks.binding_strata import negative_strata
@@ -40,9 +43,25 @@ class BindingDraw:
         split, setting = self.split, self.split.beside("sampling.accessible")
         check_accessible(self.sampling.accessible, split.train_cell_types, split.manifest, setting=setting)
         split.check_bound("training")
+        self._check_drawn(*self.sampler.positives.at(np.arange(self.sampler.positives.size)), "sampling.max_positives")
         if validated:
             split.check_bound("validation")
-        _ = self.sampler  # its errors are the user's
+            positives, limit = self._validation_bins[0], self.evaluation.max_positives
+            drawn = draw_members(positives, min(limit, positives.size), self.evaluation.seed, kind=0)
+            self._check_drawn(*positives.at(drawn), "evaluation.max_positives")
+
+    def _check_drawn(self, bins: np.ndarray, cells: np.ndarray, setting: str) -> None:
+        """A draw of positives of any factor has one of each."""
+        labels = self.split.labels
+        codes = labels.codes(bins, np.asarray(self.split.train_cells, np.int64)[cells])
+        missing = [
+            target for target, found in zip(labels.targets, (codes == BOUND).any(axis=0), strict=True) if not found
+        ]
+        if missing:
+            raise RecipeError(
+                f"among the {len(bins):,} positives that {self.split.beside(setting)} leaves is none of {', '.join(missing)}. "
+                f"Give a larger number, or leave the factor out ({self.split.beside('targets')})."
+            )
 
     @cached_property
     def sampler(self) -> BindingSampler:
@@ -67,11 +86,15 @@ class BindingDraw:
 
     def validation(self, rows: BindingRows) -> BindingEvalSet:
         """Bins of the validation contigs: all, or a draw that is weighted up to all."""
-        split, limits = self.split, self.evaluation
-        positives, _, others = split_bins(split.labels, split.train_cells, split.validation_bins)
+        limits, (positives, others) = self.evaluation, self._validation_bins
         return BindingEvalSet(
-            rows, positives, others, split.train_cells, limits.max_positives, limits.max_negatives, limits.seed
+            rows, positives, others, self.split.train_cells, limits.max_positives, limits.max_negatives, limits.seed
         )
+
+    @cached_property
+    def _validation_bins(self) -> tuple[CellBins, CellBins]:
+        positives, _, others = split_bins(self.split.labels, self.split.train_cells, self.split.validation_bins)
+        return positives, others
 
 
 def split_bins(labels: LabelSet, cells: tuple[int, ...], within: Runs) -> tuple[CellBins, CellBins, CellBins]:

@@ -39,6 +39,10 @@ class EncoderConfig(Config):
             raise ValueError("tokens are those of the pretrained encoder: leave the setting out.")
         if self.model is not None and (self.model.weights is not None or self.random_weights):
             raise ValueError("model states sizes alone. For weights of a model folder use pretrained.")
+        if self.model is not None and (self.dropout is not None or self.attention_dropout is not None):
+            raise ValueError(
+                "dropout and attention_dropout change those of `pretrained`; with model set them there (model.dropout)."
+            )
         return self
 
 
@@ -90,6 +94,17 @@ class SplitConfig(Config):
     """Cell types trained on; all that have labels, but for those held out, where absent."""
     held_out_cell_types: tuple[str, ...] = ()
     """Cell types that are kept for the test."""
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        for key in ("validation_contigs", "test_contigs", "train_contigs", "cell_types", "held_out_cell_types"):
+            names = getattr(self, key)
+            if names is not None and len(set(names)) != len(names):
+                raise ValueError(f"{key} names one twice: {', '.join(names)}.")
+        for key in ("train_contigs", "cell_types"):
+            if getattr(self, key) == ():
+                raise ValueError(f"{key} is empty: name one or more, or leave it out for all.")
+        return self
 
 
 class BindingEvalConfig(Config):

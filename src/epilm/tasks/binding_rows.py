@@ -121,6 +121,11 @@ class BindingSource:
         return self.rows.read(np.asarray(positions, np.int64), *self.members(positions))
 
 
+def draw_members(members: CellBins, taken: int, seed: int, *, kind: int) -> np.ndarray:
+    """``taken`` distinct members of a kind for an evaluation, by hash: int64 [taken]."""
+    return permute(np.arange(taken), members.size, seed, _EVAL, kind) if taken else np.empty(0, np.int64)
+
+
 @dataclass(frozen=True)
 class BindingEvalSet:
     """A fixed draw of bins: positives (bound by any factor) first, then others, each weighted up to all of its kind."""
@@ -148,17 +153,18 @@ class BindingEvalSet:
     def members(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(bins int64, cells int64, weight float64), each [n]: cells index ``labels.cell_types``, the weight is how many bins
         of the contigs each stands for."""
-        indices = np.asarray(indices, np.int64)
-        bins, cells, weight = np.empty_like(indices), np.empty_like(indices), np.empty(len(indices))
-        bound = indices < self.num_positives
-        for kind, (members, taken, first) in enumerate(
-            [(self.positives, self.num_positives, 0), (self.others, self.num_others, self.num_positives)]
-        ):
-            chosen = bound if kind == 0 else ~bound
-            if chosen.any():
-                drawn = permute(indices[chosen] - first, members.size, self.seed, _EVAL, kind)
-                bins[chosen], cells[chosen] = members.at(drawn)
-                weight[chosen] = members.size / taken
+        bins, cells, weight = self._drawn
+        return bins[indices], cells[indices], weight[indices]
+
+    @cached_property
+    def _drawn(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All members, each kind in genome order: a chunk of the corpus is then read once an evaluation."""
+        parts = []
+        for kind, (members, taken) in enumerate([(self.positives, self.num_positives), (self.others, self.num_others)]):
+            bins, cells = members.at(draw_members(members, taken, self.seed, kind=kind))
+            order = np.lexsort((cells, bins))
+            parts.append((bins[order], cells[order], np.full(taken, members.size / max(1, taken))))
+        bins, cells, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
         return bins, np.asarray(self.cells, np.int64)[cells], weight
 
     def read(self, indices: np.ndarray) -> pa.Table:

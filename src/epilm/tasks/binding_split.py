@@ -113,6 +113,13 @@ class BindingSplit:
         lists = {"validation_contigs": config.validation_contigs, "test_contigs": config.test_contigs}
         if config.train_contigs is not None:
             lists["train_contigs"] = config.train_contigs
+        for setting, names in lists.items():
+            for name, place in zip(names, self.places(names, setting), strict=True):
+                if not bins_within(grid, [place]):
+                    raise RecipeError(
+                        f"{self.setting}.{setting}: not one bin of {grid.bin_bp} bp lies in {name} of the corpus. Coordinates "
+                        "are those of the whole contig, 0-based half-open."
+                    )
         bins = {setting: bins_within(grid, self.places(names, setting)) for setting, names in lists.items()}
         both = bins["validation_contigs"].intersect(bins["test_contigs"])
         if both:

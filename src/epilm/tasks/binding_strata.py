@@ -27,6 +27,11 @@ def negative_strata(
         RecipeError: no negative is accessible, or all are.
     """
     total = round(config.negatives_per_positive * num_positives)
+    if not total:
+        setting = split.beside("sampling.negatives_per_positive")
+        raise RecipeError(
+            f"{setting}={config.negatives_per_positive:g} of {num_positives:,} positives is no negative. Give more."
+        )
     if config.accessible is None:
         return (Stratum(negatives, total),)
     grid, cell_types = split.labels.grid, split.train_cell_types

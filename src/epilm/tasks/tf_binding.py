@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from epilm.config import fingerprint
+from epilm.config import fingerprint, parse_recipe
 from epilm.corpus.manifest import CorpusManifest, read_manifest
+from epilm.corpus.schema import BASE_N
 from epilm.corpus.source import fixed_bytes
 from epilm.labels.codes import BOUND, UNBOUND
 from epilm.labels.label_set import LabelSet
@@ -34,7 +35,7 @@ from epilm.models.configuration_ebert import EbertConfig
 from epilm.models.flops import train_flops_per_sequence
 from epilm.models.folder import read_config
 from epilm.models.initial import weights_fingerprint
-from epilm.models.provenance import Provenance, match_trained, read_provenance, with_initial
+from epilm.models.provenance import Provenance, read_provenance, trained_among, with_initial
 from epilm.storage import Location
 from epilm.tasks.binding_check import check_binding
 from epilm.tasks.binding_draw import BindingDraw
@@ -119,15 +120,16 @@ class TfBindingTask:
     @cached_property
     def binding(self) -> BindingConfig:
         config = self.config
-        return BindingConfig(
-            targets=self.labels.targets,
-            bin_bp=self.labels.grid.bin_bp,
-            input_bp=config.input_bp,
-            tracks=config.tracks,
-            signal_bp=self.manifest.signal_bp if config.tracks else None,
-            head=config.head,
-            both_strands=config.both_strands,
-        )
+        settings = {
+            "targets": self.labels.targets,
+            "bin_bp": self.labels.grid.bin_bp,
+            "input_bp": config.input_bp,
+            "tracks": config.tracks,
+            "signal_bp": self.manifest.signal_bp if config.tracks else None,
+            "head": config.head,
+            "both_strands": config.both_strands,
+        }
+        return parse_recipe(BindingConfig, settings, source="task")
 
     @cached_property
     def split(self) -> BindingSplit:
@@ -137,8 +139,9 @@ class TfBindingTask:
         check_binding(self)
 
     def data_fingerprint(self) -> str:
-        weights = {"weights": self._initial[1]} if self._initial else {}
-        return fingerprint({"corpus": self.manifest.fingerprint(), "labels": self.labels.fingerprint(), **weights})
+        encoder = {name: value for name, value in self.encoder.to_dict().items() if name != "transformers_version"}
+        parts = {"corpus": self.manifest.fingerprint(), "labels": self.labels.fingerprint(), "encoder": encoder}
+        return fingerprint(parts | ({"weights": self._initial[1]} if self._initial else {}))
 
     @cached_property
     def _rows(self) -> BindingRows:
@@ -165,7 +168,7 @@ class TfBindingTask:
     # -- early stopping -----------------------------------------------------------------------------------------------
 
     def initial_state(self) -> dict[str, Any]:
-        return {"best_auprc": None, "best_step": 0, "without_gain": 0}
+        return {"best_auprc": None, "without_gain": 0}
 
     def observe(
         self, state: Mapping[str, Any], *, step: int, evaluations: Mapping[str, Mapping[str, float]]
@@ -175,7 +178,7 @@ class TfBindingTask:
             return dict(state)
         min_gain = self.config.early_stop.min_gain if self.config.early_stop else 0.0
         if state["best_auprc"] is None or score > state["best_auprc"] + min_gain:
-            return {"best_auprc": score, "best_step": step, "without_gain": 0}
+            return {"best_auprc": score, "without_gain": 0}
         return {**state, "without_gain": state["without_gain"] + 1}
 
     def moment_metrics(self, moment: Moment) -> dict[str, float]:
@@ -231,7 +234,9 @@ class TfBindingTask:
                 reverse=torch.ones_like(labels[:, 0], dtype=torch.bool),
             )
             inputs = {name: torch.cat([inputs[name], turned[name]]) for name in inputs}
-        scored = (labels == BOUND) | (labels == UNBOUND)
+        middle = batch["dna"][:, self.binding.flank_bp : self.binding.flank_bp + self.binding.bin_bp]
+        known = (middle < BASE_N).any(1, keepdim=True)  # a bin in a gap of the assembly is not predicted either
+        scored = ((labels == BOUND) | (labels == UNBOUND)) & known
         count, tokens = scored.sum(), num * inputs["input_ids"].shape[1]
         inputs |= {"bound": labels == BOUND, "scored": scored}
         if moment is None:
@@ -321,8 +326,9 @@ class TfBindingTask:
         if self._initial is None:
             return []
         split, provenance = self.config.split, self._initial[0]
-        kept = list(dict.fromkeys(name for name, _, _ in self.split.held_places))
-        contigs = match_trained(provenance.trained_contigs, kept, source="the pre-trained weights").values()
+        lengths = {contig.name: contig.end_bp for contig in self.manifest.contigs}
+        spans = [(name, start or 0, end or lengths[name]) for name, start, end in self.split.held_places]
+        contigs = trained_among(provenance, spans, list(lengths), assembly=self.manifest.assembly)
         cells = [name for name in split.held_out_cell_types if name in provenance.trained_cell_types]
         return sorted(set(contigs)) + cells
 

@@ -168,7 +168,8 @@ def _to_universal(source: str, target: str) -> None:
 
 
 def fp32_weights(folder: str | Path) -> dict[str, Tensor]:
-    """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name; those that are not trained too."""
+    """Full fp32 weights of a checkpoint of any ZeRO stage, by parameter name; those that are not trained too, as they were
+    used (a bf16 training has rounded them)."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     with _quiet():

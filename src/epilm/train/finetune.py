@@ -53,6 +53,11 @@ def check_finetune(recipe: FinetuneRecipe) -> TfBindingTask:
             "task.adapt.mode=lora with train.zero_stage=3: ZeRO 3 cuts the weights that low-rank updates are added to. "
             "Use zero_stage=1; with low-rank updates there is little left to cut."
         )
+    if recipe.task.adapt.mode == "lora" and recipe.train.bf16:
+        raise RecipeError(
+            "task.adapt.mode=lora with train.bf16=true: a small change of a bf16 weight is rounded away, so that what is "
+            "trained is not what is saved. Use train.bf16=false, or another mode."
+        )
     check_resources(recipe.train, recipe.ray)
     return task
 

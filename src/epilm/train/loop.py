@@ -270,7 +270,8 @@ class _Worker:
                 "step": self.step,
                 "tokens_seen": self.step * self.config.global_batch * self.task.tokens_per_row(),
                 "loss": total_loss(self.task, totals),
-                SCORE: NOT_EVALUATED if score is None or np.isnan(score) else score,
+                # of equal scores the earlier step's counts, however many checkpoints are kept
+                SCORE: NOT_EVALUATED if score is None or np.isnan(score) else score - 1e-12 * self.step,
                 **evaluated,
                 "matmul_peak_gflops": self.peak_gflops,
                 "num_workers": self.num_workers,
