@@ -10,7 +10,13 @@ from hypothesis import strategies as st
 from epilm.labels.codes import BOUND, EXCLUDED
 from epilm.labels.grid import BinGrid, GridContig
 from epilm.labels.label_set import LabelSet
-from epilm.labels.rule import blacklisted_bins, covered_bins, label_runs, resized
+from epilm.labels.rule import blacklisted_bins, covered_bins, resized
+
+
+def label_runs(start, end, contig, *, bin_bp=200, step_bp=50, min_overlap_bp=101):
+    """The rule for the peaks of one contig."""
+    alone = BinGrid((contig,), bin_bp, step_bp)
+    return covered_bins(alone, np.zeros(len(start), np.int64), start, end, min_overlap_bp=min_overlap_bp)
 
 
 def starts_of(peaks, *, span=(0, 2000), **rule):

@@ -46,7 +46,7 @@ class Predictions(Config):
     columns: tuple[PredictedColumn, ...]
     parts: tuple[PredictedPart, ...]
     contig_lengths: dict[str, int]
-    """Length in bp of every predicted contig, by its name in the corpus."""
+    """End in bp of what the corpus holds of every predicted contig (its length, but for a piece), by its name there."""
     predictor: str
     """What made them: ``model`` or the kind of a baseline."""
     provenance: Provenance | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from epilm.labels.grid import BinGrid, GridContig
+from epilm.labels.grid import BinGrid
 from epilm.labels.runs import Runs
 
 
@@ -31,20 +31,6 @@ def covered_bins(grid: BinGrid, contig: np.ndarray, start: np.ndarray, end: np.n
         np.asarray(start, np.int64) - first_bp, np.asarray(end, np.int64) - first_bp, grid, min_overlap_bp
     )
     return Runs.of(offset + np.clip(low, 0, num_bins), offset + np.clip(high, 0, num_bins))
-
-
-def label_runs(
-    start: np.ndarray,
-    end: np.ndarray,
-    contig: GridContig,
-    *,
-    bin_bp: int = 200,
-    step_bp: int = 50,
-    min_overlap_bp: int = 101,
-) -> Runs:
-    """:func:`covered_bins` for the intervals of one contig."""
-    alone = BinGrid((contig,), bin_bp, step_bp)
-    return covered_bins(alone, np.zeros(len(start), np.int64), start, end, min_overlap_bp=min_overlap_bp)
 
 
 def _bin_range(start: np.ndarray, end: np.ndarray, grid: BinGrid, min_overlap_bp: int) -> tuple[np.ndarray, np.ndarray]:
