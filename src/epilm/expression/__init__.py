@@ -1,0 +1,1 @@
+"""Differential expression from histone marks: the study of ``epilm expression``."""

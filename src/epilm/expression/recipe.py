@@ -1,0 +1,240 @@
+"""The recipe of ``epilm expression``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from epilm.config import Config
+from epilm.histone.config import CountFiles, ExpressionData, MarksData, WordsConfig
+from epilm.regress.classic import RidgeConfig, SvrConfig
+from epilm.regress.recipe import Boost
+from epilm.runs import Recipe
+from epilm.tasks.expression_recipe import DeepDiffShape, EndToEndHead, Inputs, LanguageModelShape
+from epilm.train.recipe import OptimizerConfig, TrainConfig
+from epilm.tune.recipe import check_arm_names, check_seeds
+
+ALL_INPUTS: tuple[Inputs, ...] = ("raw_c", "raw_d", "raw")
+Regressor = Literal["boost", "svr", "ridge"]
+
+
+class LanguageModelOptimizer(OptimizerConfig):
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    """Peak learning rate (GeneGPT-2: 1e-3)."""
+
+
+class LanguageModelTrain(TrainConfig):
+    """GeneGPT-2's training: 1,000 steps of 64."""
+
+    steps: int = Field(default=1000, ge=1)
+    global_batch: int = Field(default=64, ge=1)
+    micro_batch: int = Field(default=64, ge=1)
+    optimizer: LanguageModelOptimizer = LanguageModelOptimizer()
+    num_workers: int | tuple[int, int] = 1
+    log_every_steps: int = Field(default=50, ge=1)
+
+
+class LanguageModel(LanguageModelShape):
+    """A histone language model and how it is trained."""
+
+    texts: tuple[Literal["cells", "difference"], ...] = Field(default=("cells", "difference"), min_length=1)
+    """Lines that it learns: those of both cell types, those of their difference (the paper: cells)."""
+    genes: tuple[Literal["train", "validation"], ...] = Field(default=("train",), min_length=1)
+    """Whose lines (the paper: train and validation)."""
+    train: LanguageModelTrain = LanguageModelTrain()
+
+
+class EndToEndOptimizer(OptimizerConfig):
+    lr: float = Field(default=1e-3, gt=0, allow_inf_nan=False)
+    schedule: Literal["linear", "cosine", "constant"] = "cosine"
+    warmup_steps: int = Field(default=20, ge=0)
+
+
+class EndToEndTrain(TrainConfig):
+    """Of a regression head and the language model below it; the weights of the best validation r are kept."""
+
+    steps: int = Field(default=400, ge=1)
+    global_batch: int = Field(default=32, ge=1)
+    micro_batch: int = Field(default=32, ge=1)
+    optimizer: EndToEndOptimizer = EndToEndOptimizer()
+    num_workers: int | tuple[int, int] = 1
+    eval_every_steps: int | None = Field(default=20, ge=1)
+    log_every_steps: int = Field(default=20, ge=1)
+    checkpoints_kept: int = Field(default=1, ge=1)
+
+
+class DeepDiffOptimizer(OptimizerConfig):
+    """Adam at 1e-4, gradients clipped at 1."""
+
+    lr: float = Field(default=1e-4, gt=0, allow_inf_nan=False)
+    schedule: Literal["linear", "cosine", "constant"] = "constant"
+    weight_decay: float = Field(default=0.0, ge=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+
+
+class DeepDiffTrain(TrainConfig):
+    """DeepDiff's training: batches of 10; the weights of the best validation r are kept."""
+
+    steps: int = Field(default=4000, ge=1)
+    global_batch: int = Field(default=10, ge=1)
+    micro_batch: int = Field(default=10, ge=1)
+    optimizer: DeepDiffOptimizer = DeepDiffOptimizer()
+    num_workers: int | tuple[int, int] = 1
+    eval_every_steps: int | None = Field(default=100, ge=1)
+    log_every_steps: int = Field(default=100, ge=1)
+    checkpoints_kept: int = Field(default=1, ge=1)
+
+
+class _Arm(Config):
+    inputs: tuple[Inputs, ...] = Field(default=ALL_INPUTS, min_length=1)
+    """Rows' variants: raw_c (both cell types), raw_d (their difference), raw (all three)."""
+
+
+class _OnFeatures(_Arm):
+    regressor: Regressor = "boost"
+    """xgboost-ray, support vector regression or ridge."""
+    segments: int | None = Field(default=None, ge=1)
+    """Average neighbouring bins to so many segments; absent: every bin (or token) for itself. It bounds the width."""
+
+
+class TokensArm(_OnFeatures):
+    """Raw token ids, as numbers: the paper's baseline."""
+
+    kind: Literal["tokens"]
+    segments: None = None
+
+
+class LevelsArm(_OnFeatures):
+    """The bins' raw values."""
+
+    kind: Literal["levels"]
+
+
+class StaticArm(_OnFeatures):
+    """Rows of the language model's input embedding, one a token."""
+
+    kind: Literal["static"]
+    model: str = "gpt2"
+    """Name of a language model of the recipe."""
+
+
+class ContextualArm(_OnFeatures):
+    """Hidden states of the language model's last layer."""
+
+    kind: Literal["contextual"]
+    model: str = "gpt2"
+    pooling: Literal["bins", "mean", "last"] = "bins"
+    """A mean a bin, one mean over the line, or the last token's."""
+
+
+class EndToEndArm(_Arm):
+    """A regression head on the language model, both trained."""
+
+    kind: Literal["end_to_end"]
+    model: str = "gpt2"
+    pretrained: bool = True
+    """Begin with the language model's weights; false: with random ones."""
+    head: EndToEndHead = EndToEndHead()
+    patience: int | None = Field(default=8, ge=1)
+    """Evaluations without a better validation r before the training ends."""
+    train: EndToEndTrain = EndToEndTrain()
+
+
+class DeepDiffArm(_Arm):
+    """DeepDiff on the bins' raw values."""
+
+    kind: Literal["deepdiff"]
+    shape: DeepDiffShape = DeepDiffShape()
+    patience: int | None = Field(default=10, ge=1)
+    train: DeepDiffTrain = DeepDiffTrain()
+
+    @model_validator(mode="after")
+    def _aux_has_cells(self) -> Self:
+        if self.shape.aux and "raw_d" in self.inputs:
+            raise ValueError("shape.aux needs the cell types' own marks: use inputs: [raw_c, raw].")
+        return self
+
+
+Arm = Annotated[
+    TokensArm | LevelsArm | StaticArm | ContextualArm | EndToEndArm | DeepDiffArm, Field(discriminator="kind")
+]
+
+PAPER_ARMS: dict[str, Any] = {
+    "raw_tokens": {"kind": "tokens"},
+    "gpt2_static": {"kind": "static"},
+    "gpt2_contextual": {"kind": "contextual"},
+    "gpt2_end_to_end": {"kind": "end_to_end"},
+    "roberta_static": {"kind": "static", "model": "roberta"},
+    "levels": {"kind": "levels"},
+    "ridge": {"kind": "levels", "regressor": "ridge"},
+    "svr": {"kind": "levels", "regressor": "svr"},
+    "deepdiff": {"kind": "deepdiff"},
+}
+
+
+class PublishedProtocol(Config):
+    """The paper's own protocol as a second table: static embeddings and token ids of a line's first tokens, xgboost with its
+    defaults, the language model and the fit on train and validation genes, nothing chosen."""
+
+    num_tokens: int = Field(default=207, ge=1)
+    """Tokens of a line that are features; the published lines end in ``<mask>``, which is seven tokens of the BPE."""
+    fit_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+
+
+class ExpressionRecipe(Recipe):
+    """``epilm expression``: from files to the table of models x inputs, chosen on validation, tested once."""
+
+    data: MarksData
+    """Marks of genes in two or more cell types."""
+    expression: ExpressionData
+    """Expression of the same genes in the same cell types."""
+    pair: tuple[str, str]
+    """Cell types that are compared: the target is ln((first + 1) / (second + 1))."""
+    marks: tuple[str, ...] | None = None
+    """Marks that are used, by name; all where absent."""
+    words: WordsConfig = WordsConfig()
+    models: dict[str, LanguageModel] = {"gpt2": LanguageModel(), "roberta": LanguageModel(kind="roberta")}
+    """Language models by name."""
+    arms: dict[str, Arm] = Field(default=PAPER_ARMS, min_length=1, validate_default=True)
+    """Rows of the table by name."""
+    boost: Boost = Boost()
+    svr: SvrConfig = SvrConfig()
+    ridge: RidgeConfig = RidgeConfig()
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    """Every arm is fitted from each, its language model with it."""
+    published: PublishedProtocol | None = None
+    """Also make the table of the paper's own protocol."""
+    importance: dict[str, Inputs] = {}
+    """Arm -> input whose importances are mapped to marks and bins; the best arm on validation where empty."""
+    importance_segments: int = Field(default=20, ge=1)
+    """Stretches of bins that are occluded one after the other, in each mark."""
+    num_bootstrap: int = Field(default=1000, ge=1)
+    """Resamples of the test genes, the same for all rows."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    max_concurrent: int = Field(default=1, ge=1)
+    """Trainings that run side by side; each needs its workers' CPUs."""
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        check_seeds(value)
+        return value
+
+    @model_validator(mode="after")
+    def _names_fit(self) -> Self:
+        check_arm_names([*self.arms, *self.models])
+        if self.pair[0] == self.pair[1]:
+            raise ValueError(f"pair={list(self.pair)}: give two different cell types.")
+        named = self.expression.files if isinstance(self.expression, CountFiles) else self.expression.columns
+        for cell in self.pair:
+            if cell not in named:
+                raise ValueError(f"pair: the expression has no cell type {cell!r}; it has {', '.join(named)}.")
+        for name, arm in self.arms.items():
+            if isinstance(arm, StaticArm | ContextualArm | EndToEndArm) and arm.model not in self.models:
+                raise ValueError(f"arms.{name}.model={arm.model!r} is no model; there are {', '.join(self.models)}.")
+        for name, inputs in self.importance.items():
+            if name not in self.arms or inputs not in self.arms[name].inputs:
+                raise ValueError(f"importance: there is no row {name!r} with {inputs}.")
+        return self
