@@ -134,6 +134,28 @@ def _evaluate() -> Loaded:
     return EvaluateRecipe, run_evaluate, check_evaluate
 
 
+def _gene_marks() -> Loaded:
+    from epilm.histone.count import check_gene_marks, run_gene_marks
+    from epilm.histone.recipe import GeneMarksRecipe
+
+    return GeneMarksRecipe, run_gene_marks, check_gene_marks
+
+
+def _simulate_genes() -> Loaded:
+    from epilm.simulate.gene_recipe import SimulateGenesRecipe
+    from epilm.simulate.genes import simulate_genes
+
+    return SimulateGenesRecipe, simulate_genes, None
+
+
+def _expression() -> Loaded:
+    from epilm.expression.plan import check_expression
+    from epilm.expression.recipe import ExpressionRecipe
+    from epilm.expression.run import run_expression
+
+    return ExpressionRecipe, run_expression, check_expression
+
+
 def _eval_binding() -> Loaded:
     from epilm.studies.check import check_eval_binding
     from epilm.studies.recipe import EvalBindingRecipe
@@ -241,5 +263,25 @@ STAGES: dict[str, Stage] = {
         "Every single-base change of chosen intervals, and attributions by gradients or attention: parquet, bigWig, and logos "
         "in the report.",
         _mutagenesis,
+    ),
+    "simulate-genes": Stage(
+        "write genes' histone marks whose expression is a known function of them",
+        "Counts of marks around genes in several cell types and their expression, in DeepDiff's format: what `epilm expression` "
+        "can reach at best is known.",
+        _simulate_genes,
+        uses_ray=False,
+    ),
+    "gene-marks": Stage(
+        "count histone marks in bins around genes' starts",
+        "bigWig marks and gene models -> 200 bins of 100 bp around every TSS, for any number of cell types, by Ray Data, to "
+        "parquet that `epilm expression` reads. A killed run goes on with --resume.",
+        _gene_marks,
+    ),
+    "expression": Stage(
+        "predict differential expression from histone marks",
+        "Histone words, GPT-2 and RoBERTa on them, embeddings for xgboost-ray, end-to-end regression, DeepDiff, SVR: one table of "
+        "models x inputs over several seeds, chosen on validation genes and tested once, with importances by mark and "
+        "position. Goes on with --resume.",
+        _expression,
     ),
 }

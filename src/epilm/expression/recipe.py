@@ -128,6 +128,12 @@ class ContextualArm(_OnFeatures):
     pooling: Literal["bins", "mean", "last"] = "bins"
     """A mean a bin, one mean over the line, or the last token's."""
 
+    @model_validator(mode="after")
+    def _segments_of_bins(self) -> Self:
+        if self.segments is not None and self.pooling != "bins":
+            raise ValueError(f"segments={self.segments} are of bins, but pooling={self.pooling} has one vector a line.")
+        return self
+
 
 class EndToEndArm(_Arm):
     """A regression head on the language model, both trained."""
@@ -215,6 +221,16 @@ class ExpressionRecipe(Recipe):
     confidence: float = Field(default=0.95, gt=0, lt=1)
     max_concurrent: int = Field(default=1, ge=1)
     """Trainings that run side by side; each needs its workers' CPUs."""
+    keep_features: bool = False
+    """Keep the parquet files of features, by gene id; otherwise they are deleted when an arm is fitted."""
+
+    def identity(self) -> dict[str, Any]:
+        identity = super().identity()
+        for key in ("data", "expression"):
+            del identity[key]  # compared by their fingerprint, wherever they lie
+        for key in ("max_concurrent", "keep_features"):
+            del identity[key]
+        return identity
 
     @field_validator("seeds")
     @classmethod

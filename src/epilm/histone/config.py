@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -93,7 +94,7 @@ class WordsConfig(Config):
     """Levels of each mark by quantiles of the training genes' bins in both cell types; thresholds must then be null."""
     difference_thresholds: tuple[float, ...] | None = None
     """The same for the difference of two cell types; null: below 0, 0, above 0."""
-    vocab_size: int = Field(default=1000, ge=258)
+    vocab_size: int = Field(default=1000, ge=259)
     """Most tokens of the byte-level BPE, the 256 bytes included."""
     min_frequency: int = Field(default=2, ge=1)
     """Occurrences from which a pair of tokens is merged."""
@@ -101,12 +102,14 @@ class WordsConfig(Config):
     @field_validator("thresholds", "difference_thresholds")
     @classmethod
     def _rising(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and (not 1 <= len(value) <= 25 or any(b <= a for a, b in zip(value, value[1:], strict=False))):
+        if value is not None and (not 1 <= len(value) <= 25 or any(b <= a for a, b in pairwise(value))):
             raise ValueError("must hold 1 to 25 rising numbers, e.g. [1, 2].")
         return value
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.thresholds is None) == (self.levels is None):
-            raise ValueError("give thresholds, or thresholds: null and levels (by quantiles); not both and not neither.")
+            raise ValueError(
+                "give thresholds, or thresholds: null and levels (by quantiles); not both and not neither."
+            )
         return self

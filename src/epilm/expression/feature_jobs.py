@@ -1,0 +1,90 @@
+"""Features of all genes for one row of the table: computed in a task, from the genes and a language model's weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from epilm.expression.features import (
+    Features,
+    contextual_features,
+    level_features,
+    static_features,
+    token_features,
+)
+from epilm.expression.recipe import ContextualArm, LevelsArm, StaticArm, TokensArm
+from epilm.histone.bpe import EncodedLines
+from epilm.histone.words import INPUT_LINES
+from epilm.models.histone_lm import LanguageModelSpec, build_language_model, input_embedding, read_lines
+from epilm.storage import Location
+from epilm.tasks.expression_model import load_language_model
+from epilm.tasks.expression_recipe import Inputs
+from epilm.tasks.gene_table import Genes
+
+_LINES_AT_ONCE = 128
+
+
+@dataclass(frozen=True)
+class TrainedLanguage:
+    """A language model's weights and what builds it."""
+
+    spec: LanguageModelSpec
+    folder: Location
+
+    def load(self) -> Any:
+        model = build_language_model(self.spec)
+        load_language_model(model, self.folder)
+        return model.eval()
+
+
+@dataclass(frozen=True)
+class FeatureMaker:
+    """Genes -> the features of an arm.
+
+    Args:
+        language: of arms on embeddings.
+        num_tokens: the first tokens of a line alone; None = all.
+    """
+
+    arm: TokensArm | LevelsArm | StaticArm | ContextualArm
+    marks: tuple[str, ...]
+    language: TrainedLanguage | None = None
+    num_tokens: int | None = None
+
+    def make(self, genes: Genes, inputs: Inputs) -> Features:
+        """Features of n genes, a row a gene in their order."""
+        arm = self.arm
+        if isinstance(arm, LevelsArm):
+            return level_features(genes.first, genes.second, self.marks, inputs, arm.segments)
+        if isinstance(arm, TokensArm):
+            return token_features(genes.lines, inputs, self.num_tokens)
+        assert self.language is not None
+        model = self.language.load()
+        if isinstance(arm, StaticArm):
+            embedding = input_embedding(model).detach().numpy()
+            return static_features(genes.lines, embedding, inputs, genes.num_bins, arm.segments, self.num_tokens)
+        hidden = {name: line_states(model, self.language.spec, genes.lines[name]) for name in INPUT_LINES[inputs]}
+        return contextual_features(hidden, genes.lines, inputs, genes.num_bins, arm.pooling, arm.segments)
+
+
+@torch.no_grad()
+def line_states(model: Any, spec: LanguageModelSpec, lines: EncodedLines) -> np.ndarray:
+    """Last hidden states of all tokens, each with at least half a context before it where the line has that -> float32
+    [n, L, hidden]."""
+    parts = []
+    for begin in range(0, len(lines.ids), _LINES_AT_ONCE):
+        chosen = slice(begin, begin + _LINES_AT_ONCE)
+        parts.append(
+            read_lines(
+                model,
+                torch.from_numpy(lines.ids[chosen].astype(np.int64)),
+                torch.from_numpy(lines.lengths[chosen].astype(np.int64)),
+                context=spec.context,
+                overlap=spec.context // 2,
+                pad_id=spec.pad_id,
+            ).numpy()
+        )
+    return np.concatenate(parts)

@@ -1,0 +1,43 @@
+"""The language models of a study: one training a model and seed."""
+
+from __future__ import annotations
+
+from epilm.expression.feature_jobs import TrainedLanguage
+from epilm.expression.plan import ExpressionPlan
+from epilm.expression.recipe import LanguageModel
+from epilm.histone.bpe import WordTokenizer
+from epilm.storage import Location
+from epilm.tasks.gene_table import GeneTable
+from epilm.tasks.histone_lm import HistoneLanguageTask
+from epilm.train.many import TrainJob
+
+_LINES_OF = {"cells": ("first", "second"), "difference": ("difference",)}
+
+
+def language_job(
+    plan: ExpressionPlan,
+    name: str,
+    model: LanguageModel,
+    tokenizer: WordTokenizer,
+    table: GeneTable,
+    folder: Location,
+    seed: int,
+) -> TrainJob:
+    """The training of one language model from one seed."""
+    task = HistoneLanguageTask(
+        table=table,
+        spec=plan.spec(model, tokenizer),
+        lines=tuple(line for text in model.texts for line in _LINES_OF[text]),
+        splits=model.genes,
+        mask_rate=model.mask_rate,
+        seed=seed,
+        tokenizer_json=tokenizer.to_json(),
+    )
+    identity = plan.identity(name, model.model_dump(mode="json"), tokenizer.to_json(), seed)
+    return TrainJob(f"{name}, seed {seed}", task, model.train, folder / name / f"seed-{seed}", identity)
+
+
+def trained_language(job: TrainJob) -> TrainedLanguage:
+    """What a finished job left."""
+    assert isinstance(job.task, HistoneLanguageTask)
+    return TrainedLanguage(job.task.spec, job.model)

@@ -1,0 +1,182 @@
+"""What a study of differential expression will do: genes, words and trainings, checked before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from epilm.config import fingerprint
+from epilm.errors import RecipeError
+from epilm.expression.recipe import (
+    ContextualArm,
+    DeepDiffArm,
+    EndToEndArm,
+    ExpressionRecipe,
+    StaticArm,
+    TokensArm,
+)
+from epilm.histone.bpe import END, EncodedLines, WordTokenizer
+from epilm.histone.config import SPLITS
+from epilm.histone.load import fingerprint_of, load_pairs
+from epilm.histone.pairs import PairedGenes
+from epilm.histone.words import LINES, Cuts, fit_cuts, lines_of
+from epilm.models.histone_lm import LanguageModelSpec
+from epilm.tasks.expression_recipe import Inputs, LanguageModelShape
+from epilm.train.resources import check_resources
+
+_LEAST_GENES = 3
+"""Of each split: with fewer a correlation means nothing."""
+
+
+@dataclass(frozen=True)
+class RowKey:
+    """One row of the table: an arm with one of its inputs."""
+
+    arm: str
+    inputs: Inputs
+
+
+@dataclass(frozen=True)
+class ExpressionPlan:
+    """The genes of a recipe as words, and the rows that follow from its arms."""
+
+    recipe: ExpressionRecipe
+    pairs: PairedGenes
+
+    @cached_property
+    def cuts(self) -> Cuts:
+        """Where levels begin; quantiles look at training genes alone."""
+        train = self.pairs.rows("train")
+        return fit_cuts(self.recipe.words, self.pairs.first[train], self.pairs.second[train])
+
+    @cached_property
+    def text(self) -> dict[str, list[str]]:
+        """``LINES`` -> a line a gene."""
+        return lines_of(self.pairs.first, self.pairs.second, self.cuts)
+
+    @cached_property
+    def tokenizer(self) -> WordTokenizer:
+        """Learnt from all lines of the training genes."""
+        train = self.pairs.rows("train")
+        return WordTokenizer.train([self.text[name][row] for name in LINES for row in train], self.recipe.words)
+
+    @cached_property
+    def lines(self) -> dict[str, EncodedLines]:
+        return {name: self.tokenizer.encode(self.text[name], self.pairs.num_bins) for name in LINES}
+
+    @cached_property
+    def published_tokenizer(self) -> WordTokenizer:
+        """As the paper's: one special token, learnt from both cell types' lines of train and validation genes."""
+        rows = np.concatenate([self.pairs.rows("train"), self.pairs.rows("validation")])
+        corpus = [self.text[name][row] for name in ("first", "second") for row in rows]
+        return WordTokenizer.train(corpus, self.recipe.words, specials=(END,))
+
+    @cached_property
+    def published_lines(self) -> dict[str, EncodedLines]:
+        """The first tokens of every line with its ending."""
+        assert self.recipe.published is not None
+        num = self.recipe.published.num_tokens
+        ids = {name: self.published_tokenizer.first_tokens(self.text[name], num) for name in LINES}
+        place = np.broadcast_to(np.arange(num, dtype=np.int16), (len(self.pairs.genes), num))
+        lengths = np.full(len(self.pairs.genes), num, np.int32)
+        return {name: EncodedLines(ids[name], place, lengths) for name in LINES}
+
+    @cached_property
+    def data_fingerprint(self) -> str:
+        return fingerprint_of(self.pairs)
+
+    @property
+    def keys(self) -> Iterator[RowKey]:
+        """Rows of the table, in its order."""
+        for name, arm in self.recipe.arms.items():
+            for inputs in arm.inputs:
+                yield RowKey(name, inputs)
+
+    @property
+    def used_models(self) -> list[str]:
+        """Language models that an arm reads."""
+        arms = self.recipe.arms.values()
+        named = {
+            arm.model
+            for arm in arms
+            if isinstance(arm, StaticArm | ContextualArm) or (isinstance(arm, EndToEndArm) and arm.pretrained)
+        }
+        return [name for name in self.recipe.models if name in named]
+
+    def seeds_of(self, arm_name: str) -> tuple[int, ...]:
+        """Seeds of an arm: one where nothing in it is random."""
+        arm = self.recipe.arms[arm_name]
+        is_fixed = getattr(arm, "regressor", "boost") != "boost" and not isinstance(arm, StaticArm | ContextualArm)
+        return self.recipe.seeds[:1] if is_fixed else self.recipe.seeds
+
+    def spec(self, shape: LanguageModelShape, tokenizer: WordTokenizer) -> LanguageModelSpec:
+        return LanguageModelSpec(
+            kind=shape.kind,
+            vocab_size=tokenizer.vocab_size,
+            pad_id=tokenizer.pad_id,
+            mask_id=tokenizer.mask_id if shape.kind == "roberta" else -1,
+            end_id=tokenizer.end_id,
+            hidden=shape.hidden,
+            layers=shape.layers,
+            heads=shape.heads,
+            context=shape.context,
+            dropout=shape.dropout,
+        )
+
+    def identity(self, *parts: object) -> str:
+        """Fingerprint of a piece of work: the genes and the settings that decide it."""
+        return fingerprint([self.data_fingerprint, self.recipe.words.model_dump(mode="json"), *map(str, parts)])
+
+
+def check_expression(recipe: ExpressionRecipe) -> ExpressionPlan:
+    """Read the genes and refuse bad input before anything starts.
+
+    Raises:
+        EpilmError: files that are absent, do not join or are no counts; settings that do not fit them; a machine that
+            cannot hold the trainings.
+    """
+    pairs = load_pairs(recipe.data, recipe.expression, recipe.pair, recipe.marks)
+    for split in SPLITS:
+        rows = pairs.rows(split)
+        if len(rows) < _LEAST_GENES:
+            raise RecipeError(
+                f"{split} has {len(rows)} gene(s) in both cell types; at least {_LEAST_GENES} are needed."
+            )
+        if np.ptp(pairs.target[rows]) == 0:
+            raise RecipeError(
+                f"the target is {pairs.target[rows[0]]:g} for all {len(rows)} genes of {split}: no correlation is defined. "
+                "Compare other cell types (pair), or check the expression files."
+            )
+    plan = ExpressionPlan(recipe, pairs)
+    _check_arms(plan)
+    return plan
+
+
+def _check_arms(plan: ExpressionPlan) -> None:
+    recipe, num_bins = plan.recipe, plan.pairs.num_bins
+    for name, arm in recipe.arms.items():
+        segments = getattr(arm, "segments", None)
+        if isinstance(arm, EndToEndArm):
+            segments = arm.head.segments
+        if segments is not None and segments > num_bins:
+            raise RecipeError(f"arms.{name}: {segments} segments of {num_bins} bins. Give at most {num_bins}.")
+        if isinstance(arm, TokensArm) and arm.regressor != "boost":
+            raise RecipeError(
+                f"arms.{name}: token ids have no order that {arm.regressor} could use. Use regressor: boost."
+            )
+        if isinstance(arm, EndToEndArm | DeepDiffArm):
+            check_resources(arm.train, recipe.ray)
+    for name in plan.used_models:
+        check_resources(recipe.models[name].train, recipe.ray)
+    if recipe.importance_segments > num_bins:
+        raise RecipeError(
+            f"importance_segments={recipe.importance_segments} of {num_bins} bins. Give at most {num_bins}."
+        )
+    if recipe.published is not None and recipe.words.levels is not None:
+        raise RecipeError(
+            "published: the paper's protocol has fixed thresholds. Use words.thresholds, or published: null."
+        )
+    assert plan.tokenizer.vocab_size  # a vocabulary without room is refused here

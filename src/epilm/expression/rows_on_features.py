@@ -1,0 +1,177 @@
+"""Rows of the table whose regressor reads features: written as parquet by Ray tasks, then boosted, or fitted in a task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayError
+
+from epilm.errors import user_error
+from epilm.expression.feature_jobs import FeatureMaker
+from epilm.expression.plan import RowKey
+from epilm.expression.store import Outcome
+from epilm.regress import boost
+from epilm.regress.classic import Chosen, RidgeConfig, SvrConfig, fit_ridge, fit_svr
+from epilm.regress.matrix import write_matrix
+from epilm.regress.recipe import Boost
+from epilm.storage import Location
+from epilm.tasks.gene_table import GeneTable
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """A row from one seed, and what makes its features.
+
+    Args:
+        same_features: name of features that several seeds share; they are written once.
+    """
+
+    key: RowKey
+    seed: int
+    maker: FeatureMaker
+    same_features: str
+
+
+@dataclass(frozen=True)
+class Fitting:
+    """How boosters are fitted.
+
+    Args:
+        fit_on, stop_on: splits of the genes that trees are grown on, and on which the rounds are chosen.
+    """
+
+    config: Boost
+    fit_on: tuple[str, ...] = ("train",)
+    stop_on: tuple[str, ...] = ("validation",)
+
+
+ASKED = ("validation", "test")
+"""Splits whose genes are predicted."""
+
+
+def boosted(
+    rows: Sequence[FeatureRow],
+    table: GeneTable,
+    fitting: Fitting,
+    *,
+    features: Location,
+    boosters: Location,
+) -> Iterator[Outcome]:
+    """Write features, fit a booster a row with xgboost-ray, predict; yield each row's outcome.
+
+    Needs a connected Ray. Boosters are kept as ``<boosters>/<arm>/<inputs>/seed-<n>.json``.
+
+    Raises:
+        EpilmError: what a task met.
+    """
+    written = _write_all(rows, table, features, num_files=fitting.config.num_actors)
+    by_label = {f"{row.key.arm}/{row.key.inputs}/{row.seed}": row for row in rows}
+    jobs = [
+        boost.FitJob(
+            label,
+            row.seed,
+            _files(written[row.same_features], fitting.fit_on),
+            _files(written[row.same_features], fitting.stop_on),
+        )
+        for label, row in by_label.items()
+    ]
+    paths, rounds = {}, {}
+    for job, fitted in boost.fit_all(jobs, fitting.config):
+        key = by_label[job.label].key
+        paths[job.label] = (boosters / key.arm / key.inputs).mkdir() / f"seed-{job.seed}.json"
+        paths[job.label].write_bytes(fitted.booster_json)
+        rounds[job.label] = {"rounds": fitted.rounds, "validation_rmse": round(fitted.validation_rmse, 6)}
+    predicted = boost.predict(
+        paths,
+        {name: [file for split in ASKED for file in parts.files[split]] for name, parts in written.items()},
+        group_of={label: row.same_features for label, row in by_label.items()},
+    )
+    for label, of_row in predicted.groupby("booster"):
+        row = by_label[str(label)]
+        values = np.full(len(table.genes.genes), np.nan)
+        values[of_row["row"].to_numpy()] = of_row["prediction"].to_numpy(np.float64)
+        yield Outcome(row.key, row.seed, values, rounds[str(label)], written[row.same_features].num_features)
+
+
+def classic(
+    rows: Sequence[FeatureRow], table: GeneTable, configs: Mapping[str, SvrConfig | RidgeConfig], *, models: Location
+) -> Iterator[Outcome]:
+    """Fit a support vector or ridge regression a row, each in a Ray task.
+
+    Args:
+        configs: arm -> what is fitted.
+        models: folder of the fitted ones, ``<arm>/<inputs>/seed-<n>.pkl``.
+    """
+    task = ray.remote(_fit_classic)
+    running = {task.remote(row, table, configs[row.key.arm], models): row for row in rows}
+    try:
+        while running:
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            running.pop(done)
+            yield ray.get(done)
+    except RayError as error:
+        raise user_error(error) or error from error
+    finally:
+        for reference in running:
+            ray.cancel(reference, force=True)
+
+
+@dataclass(frozen=True)
+class _Written:
+    files: dict[str, tuple[Location, ...]]
+    num_features: int
+
+
+def _files(written: _Written, splits: tuple[str, ...]) -> tuple[Location, ...]:
+    return tuple(file for split in splits for file in written.files[split])
+
+
+def _write_all(
+    rows: Sequence[FeatureRow], table: GeneTable, folder: Location, *, num_files: int
+) -> dict[str, _Written]:
+    task = ray.remote(_write)
+    makers = {row.same_features: row for row in rows}
+    running = {name: task.remote(row.maker, row.key, table, folder / name, num_files) for name, row in makers.items()}
+    try:
+        return {name: ray.get(reference) for name, reference in running.items()}
+    except RayError as error:
+        raise user_error(error) or error from error
+
+
+def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location, num_files: int) -> _Written:
+    genes = table.genes
+    features = maker.make(genes, key.inputs)
+    files = {}
+    for split in ("train", *ASKED):
+        index = genes.rows(split)
+        files[split] = write_matrix(
+            folder / split,
+            features.values[index],
+            features.names,
+            genes.genes[index],
+            index,
+            genes.target[index],
+            num_files=1 if split == "test" else num_files,
+        )
+    return _Written(files, len(features.names))
+
+
+def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeConfig, models: Location) -> Outcome:
+    genes = table.genes
+    x, y = row.maker.make(genes, row.key.inputs).values, genes.target
+    train, validation = genes.rows("train"), genes.rows("validation")
+    fit: Any = fit_svr if isinstance(config, SvrConfig) else fit_ridge
+    chosen: Chosen = fit(x[train], y[train], x[validation], y[validation], config)
+    values = np.full(len(y), np.nan)
+    for split in ASKED:
+        values[genes.rows(split)] = chosen.predict(x[genes.rows(split)])
+    folder = (models / row.key.arm / row.key.inputs).mkdir()
+    (folder / f"seed-{row.seed}.pkl").write_bytes(cloudpickle.dumps(chosen))
+    return Outcome(row.key, row.seed, values, dict(chosen.settings), x.shape[1])

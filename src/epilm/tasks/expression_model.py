@@ -1,0 +1,152 @@
+"""The two regressors that the loop trains, behind one face: genes in, standardised differences of expression out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from epilm.histone.bpe import EncodedLines
+from epilm.histone.words import INPUT_LINES
+from epilm.models.deepdiff import DeepDiff
+from epilm.models.folder import WEIGHTS_FILE
+from epilm.models.histone_lm import LanguageModelSpec
+from epilm.models.line_regressor import LineRegressor
+from epilm.storage import Location
+from epilm.tasks.expression_recipe import DeepDiffShape, EndToEndHead, Inputs
+
+
+class ExpressionModel(Protocol):
+    """How a regressor is built and fed; picklable."""
+
+    @property
+    def inputs(self) -> Inputs: ...
+
+    @property
+    def aux_weight(self) -> float | None:
+        """Weight of the auxiliary heads; None where there are none."""
+        ...
+
+    def build(self) -> nn.Module:
+        """A new module; it takes what :meth:`features` gives and returns [n] or [n, 3] (difference, first, second)."""
+        ...
+
+    def features(
+        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
+    ) -> dict[str, Tensor]:
+        """Tensors of chosen genes, one row a gene."""
+        ...
+
+    def flops(self, num_bins: int, num_marks: int, line_length: int) -> float:
+        """Of a forward and backward pass over one gene."""
+        ...
+
+
+@dataclass(frozen=True)
+class DeepDiffModel:
+    """DeepDiff on raw values."""
+
+    shape: DeepDiffShape
+    inputs: Inputs
+    num_marks: int
+
+    @property
+    def aux_weight(self) -> float | None:
+        return self.shape.aux_weight if self.shape.aux else None
+
+    def build(self) -> nn.Module:
+        return _DeepDiffScores(
+            DeepDiff(
+                num_marks=self.num_marks,
+                inputs=self.inputs,
+                bin_hidden=self.shape.bin_hidden,
+                mark_hidden=self.shape.mark_hidden,
+                aux=self.shape.aux,
+            )
+        )
+
+    def features(
+        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
+    ) -> dict[str, Tensor]:
+        return {"first": torch.from_numpy(first[rows]), "second": torch.from_numpy(second[rows])}
+
+    def flops(self, num_bins: int, num_marks: int, line_length: int) -> float:
+        encoders = num_marks * {"raw_d": 1, "raw_c": 2, "raw": 3}[self.inputs]
+        return 6.0 * encoders * num_bins * 2 * 4 * self.shape.bin_hidden * (self.shape.bin_hidden + 1)
+
+
+class _DeepDiffScores(nn.Module):
+    def __init__(self, model: DeepDiff) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        out = self.model(first, second)
+        if out.first is None:
+            return out.difference
+        return torch.stack([out.difference, out.first, out.second], dim=1)
+
+
+@dataclass(frozen=True)
+class EndToEndModel:
+    """A regression head on a language model.
+
+    Args:
+        pretrained: model folder of the language model; None begins with random weights.
+    """
+
+    spec: LanguageModelSpec
+    head: EndToEndHead
+    inputs: Inputs
+    num_bins: int
+    pretrained: Location | None
+
+    aux_weight: None = None
+
+    def build(self) -> nn.Module:
+        model = LineRegressor(
+            self.spec,
+            num_lines=len(INPUT_LINES[self.inputs]),
+            num_bins=self.num_bins,
+            segments=self.head.segments,
+            head_hidden=self.head.hidden,
+            head_dropout=self.head.dropout,
+        )
+        if self.pretrained is not None:
+            load_language_model(model.language_model, self.pretrained)
+        return model
+
+    def features(
+        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
+    ) -> dict[str, Tensor]:
+        chosen = [lines[name] for name in INPUT_LINES[self.inputs]]
+        width = max(line.ids.shape[1] for line in chosen)
+
+        def stacked(arrays: list[np.ndarray], fill: int) -> Tensor:
+            padded = [np.pad(a[rows], ((0, 0), (0, width - a.shape[1])), constant_values=fill) for a in arrays]
+            return torch.from_numpy(np.stack(padded, axis=1).astype(np.int64))
+
+        return {
+            "ids": stacked([line.ids for line in chosen], self.spec.pad_id),
+            "bins": stacked([line.bins for line in chosen], -1),
+            "lengths": torch.from_numpy(np.stack([line.lengths[rows] for line in chosen], axis=1).astype(np.int64)),
+        }
+
+    def flops(self, num_bins: int, num_marks: int, line_length: int) -> float:
+        spec = self.spec
+        per_token = 6 * 12 * spec.layers * spec.hidden**2 + 12 * spec.layers * spec.context * spec.hidden
+        return float(len(INPUT_LINES[self.inputs]) * line_length * per_token)
+
+
+def load_language_model(model: nn.Module, folder: Location) -> None:
+    """Overwrite a new language model's weights with those of a model folder."""
+    import safetensors.torch
+
+    state = safetensors.torch.load((folder / WEIGHTS_FILE).read_bytes())
+    report = model.load_state_dict(state, strict=False)
+    assert not report.unexpected_keys, report
+    model.tie_weights()  # pyright: ignore[reportCallIssue]
