@@ -6,6 +6,7 @@ underscore, as in the published reader; unlike that, bins may come in any order,
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,8 @@ from epilm.histone.files import first_fields, read_columns, read_text
 from epilm.histone.gene_marks import GeneMarks
 
 _NAME = "^(?P<gene>.+)_(?P<bin>[0-9]{1,9})$"
-_LINE = "Lines are `<gene>_<symbol>_<bin>,count,...` with bins from 1, e.g. `ENSG00000130749_ZC3H4_1,1,1,0,1,0`."
+_KEY = "<gene>_<symbol>_<bin>"
+_LINE = f"Lines are `{_KEY},count,...` with bins from 1, e.g. `ENSG00000130749_ZC3H4_1,1,1,0,1,0`."
 
 
 def read_deepdiff(path: str | Path, *, columns: Sequence[str], num_bins: int) -> GeneMarks:
@@ -52,7 +54,8 @@ def _read_lines(path: str | Path, columns: tuple[str, ...]) -> tuple[pa.ChunkedA
     """The first fields, and the counts of each column, checked."""
     data = read_text(path)
     fields = first_fields(data, ",")
-    if len(fields) > 1 and pd.to_numeric(pd.Series(fields[1:]), errors="coerce").isna().all() and all(fields[1:]):
+    numbers = pd.to_numeric(pd.Series(fields[1:], dtype=object), errors="coerce")
+    if len(fields) > 1 and numbers.isna().all() and not re.match(_NAME, fields[0]):
         raise RecipeError(
             f"{path} begins with a header ({','.join(fields)[:80]!r}). {_LINE} Delete the "
             "header, and set data.columns to the marks of the columns."
@@ -60,24 +63,24 @@ def _read_lines(path: str | Path, columns: tuple[str, ...]) -> tuple[pa.ChunkedA
     width = (
         f"a name and {len(columns)} marks, which are data.columns ({', '.join(columns)}). Name the file's own columns"
     )
-    types = {"name": pa.string(), **dict.fromkeys(columns, pa.int64())}
+    types = {_KEY: pa.string(), **dict.fromkeys(columns, pa.int64())}
     try:
         table = read_columns(data, path=path, types=types, delimiter=",", width=width)
     except pa.ArrowInvalid:  # some count is not an integer: 3.0 is one, too
         texts = read_columns(data, path=path, types=dict.fromkeys(types, pa.string()), delimiter=",", width=width)
-        return texts["name"], [_counts_of_text(path, mark, texts) for mark in columns]
+        return texts[_KEY], [_counts_of_text(path, mark, texts) for mark in columns]
     counts = [table[mark].to_numpy() for mark in columns]
     for mark, count in zip(columns, counts, strict=True):
-        _refuse(path, mark, table["name"], count < 0, count, "is negative")
-    return table["name"], counts
+        _refuse(path, mark, table[_KEY], count < 0, count, "is negative")
+    return table[_KEY], counts
 
 
 def _counts_of_text(path: str | Path, mark: str, table: pa.Table) -> np.ndarray:
     texts = table[mark].to_numpy()
     values = pd.to_numeric(pd.Series(texts, dtype=object), errors="coerce").to_numpy(np.float64)
-    _refuse(path, mark, table["name"], ~np.isfinite(values), texts, "is missing or not a number")
-    _refuse(path, mark, table["name"], values < 0, texts, "is negative")
-    _refuse(path, mark, table["name"], values != np.floor(values), texts, "is a fraction")
+    _refuse(path, mark, table[_KEY], ~np.isfinite(values), texts, "is missing or not a number")
+    _refuse(path, mark, table[_KEY], values < 0, texts, "is negative")
+    _refuse(path, mark, table[_KEY], values != np.floor(values), texts, "is a fraction")
     return values
 
 

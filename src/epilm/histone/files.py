@@ -48,6 +48,10 @@ def read_text(path: str | Path) -> bytes:
         raise RecipeError(f"{location} is truncated or damaged: {error}. Get it again.") from error
     if b"\0" in data[:4096]:
         raise RecipeError(f"{location} is not a text file, it begins with {data[:16]!r}. Give plain UTF-8 text.")
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{location} is not UTF-8 text: {error}. Save it as UTF-8.") from error
     if not data.strip():
         raise RecipeError(f"{location} is empty. Get it again.")
     if b"\r" in data:
@@ -65,7 +69,7 @@ def delimiter_of(path: str | Path) -> str:
 
 def first_fields(data: bytes, delimiter: str) -> list[str]:
     """The first line's fields, without quotes."""
-    return next(csv.reader([data.split(b"\n", 1)[0].decode(errors="replace")], delimiter=delimiter))
+    return next(csv.reader([data.split(b"\n", 1)[0].decode()], delimiter=delimiter))
 
 
 def read_columns(
@@ -85,7 +89,7 @@ def read_columns(
         keep: columns to return; all where empty.
 
     Raises:
-        RecipeError: a line has more or fewer fields, or is not UTF-8.
+        RecipeError: a line has more or fewer fields.
         pa.ArrowInvalid: a value is not of its column's type.
     """
     wrong: list[pacsv.InvalidRow] = []
@@ -109,8 +113,6 @@ def read_columns(
                 f"{path}: the line {wrong[0].text[:80]!r} has {wrong[0].actual_columns} fields separated by "
                 f"{'commas' if delimiter == ',' else 'tabs'}, not {len(types)}: {width}."
             ) from error
-        if "UTF8" in str(error):
-            raise RecipeError(f"{path} is not UTF-8 text: {error}. Save it as UTF-8.") from error
         raise
 
 
