@@ -240,8 +240,12 @@ def _check_splits(
     split: np.ndarray, left_out: dict[str, int], ids: np.ndarray, others: np.ndarray, levels: Sequence[pd.Series]
 ) -> None:
     empty = [name for name in SPLITS if name not in split]
+    if empty and not left_out:
+        raise RecipeError(
+            f"the marks have no gene for {', '.join(empty)}. Leave some contigs or genes for every split."
+        )
     if empty:
-        why = "; ".join(f"{reason}: {number}" for reason, number in left_out.items()) or "none"
+        why = "; ".join(f"{reason}: {number}" for reason, number in left_out.items())
         heads = ", ".join(
             str(names[0]) if len(names) else "none" for names in (ids, others, *(s.index for s in levels))
         )
