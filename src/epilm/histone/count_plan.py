@@ -1,0 +1,195 @@
+"""What ``epilm gene-marks`` will do: which genes, where their windows lie, and the tracks that they are read from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from epilm.corpus.inputs import absolute
+from epilm.errors import GenomeError, RecipeError
+from epilm.genome import files
+from epilm.genome.annotation import read_genes
+from epilm.genome.bigwig import bigwig_contigs
+from epilm.genome.contigs import describe_matches, match_contigs
+from epilm.histone.recipe import GeneMarksRecipe
+from epilm.histone.saved import GENE_COLUMNS, part_table
+from epilm.histone.windows import window_starts
+
+
+@dataclass(frozen=True)
+class Track:
+    """A bigWig of one mark in one cell type. Picklable: workers open the file themselves."""
+
+    cell: str
+    mark: str
+    path: str
+    """Absolute."""
+    contigs: dict[str, str]
+    """Contig of the genes' file -> name in the track."""
+    lengths_bp: dict[str, int]
+    """Contig of the genes' file -> its length in the track."""
+
+    @property
+    def label(self) -> str:
+        return f"tracks.{self.cell}.{self.mark} ({self.path})"
+
+
+@dataclass(frozen=True)
+class GeneMarksPlan:
+    """Everything that the tasks need, checked."""
+
+    recipe: GeneMarksRecipe
+    genes: pd.DataFrame
+    """Columns number, gene_id, chrom, tss, strand, start (of the window); sorted by chrom and start."""
+    tracks: tuple[Track, ...]
+    """Cell types in the recipe's order, within each the marks in theirs."""
+    left_out: dict[str, int]
+    notes: tuple[str, ...]
+
+    @property
+    def num_parts(self) -> int:
+        return -(-len(self.genes) // self.recipe.genes_per_task)
+
+    def part(self, index: int) -> pd.DataFrame:
+        first = index * self.recipe.genes_per_task
+        return self.genes.iloc[first : first + self.recipe.genes_per_task]
+
+    @property
+    def schema(self) -> pa.Schema:
+        """Of every part."""
+        none = np.empty((0, self.recipe.num_bins, len(self.recipe.marks)), np.float32)
+        return part_table(self.genes.iloc[:0], dict.fromkeys(self.recipe.cell_types, none)).schema
+
+
+def check_gene_marks(recipe: GeneMarksRecipe) -> GeneMarksPlan:
+    """Read the genes, open every track, and see that they belong together; writes nothing.
+
+    Raises:
+        GenomeError: a file is missing, damaged or of another assembly, or a gene is there twice.
+        RecipeError: no gene is left.
+    """
+    genes, left_out = _choose_genes(recipe)
+    tracks = _open_tracks(recipe, genes["chrom"].unique().tolist())
+    lengths_bp = _common_lengths(tracks)
+    covered = genes["chrom"].isin(list(lengths_bp))
+    lacking = genes["chrom"][~covered].unique().tolist()
+    genes = genes[covered]
+    length_bp = genes["chrom"].map(lengths_bp).to_numpy(np.int64)
+    beyond = genes[genes["tss"].to_numpy() >= length_bp]
+    if len(beyond):
+        row = beyond.iloc[0]
+        raise GenomeError(
+            f"{recipe.genes}: {len(beyond):,} genes start past the end of their contig, the first is {row['gene_id']!r} at "
+            f"{row['chrom']}:{row['tss'] + 1:,}, which has {lengths_bp[row['chrom']]:,} bp in the tracks. "
+            "Use genes of the tracks' assembly."
+        )
+    plus = (genes["strand"] == "+").to_numpy()
+    genes = genes.assign(start=window_starts(genes["tss"].to_numpy(), plus, recipe.window_bp))
+    leaves = (genes["start"] < 0).to_numpy() | (genes["start"].to_numpy() + recipe.window_bp > length_bp)
+    left_out |= {"contig_not_in_tracks": int((~covered).sum())}
+    if recipe.off_contig == "leave_out":
+        left_out |= {"window_off_contig": int(leaves.sum())}
+        genes = genes[~leaves]
+    left_out = {reason: count for reason, count in left_out.items() if count}
+    if genes.empty:
+        told = ", ".join(f"{count:,} {reason}" for reason, count in left_out.items())
+        raise RecipeError(
+            f"{recipe.genes}: no gene is left ({told}). Check genes and gene_list, or bin_bp and num_bins."
+        )
+    genes = genes.assign(number=np.arange(len(genes)))
+    contig, _ = pd.factorize(genes["chrom"])
+    genes = genes.iloc[np.lexsort((genes["number"], genes["start"], contig))].reset_index(drop=True)
+    return GeneMarksPlan(recipe, genes, tracks, left_out, tuple(_notes(tracks, lacking)))
+
+
+def _choose_genes(recipe: GeneMarksRecipe) -> tuple[pd.DataFrame, dict[str, int]]:
+    """The genes that the recipe asks for, in their file's order, and how many ids of ``gene_list`` it lacks."""
+    genes = read_genes(recipe.genes, feature=recipe.feature)[list(GENE_COLUMNS)]
+    genes["gene_id"] = _ids(genes["gene_id"], recipe)
+    twice = genes["gene_id"][genes["gene_id"].duplicated()]
+    if len(twice):
+        raise GenomeError(
+            f"{recipe.genes}: without versions {twice.nunique():,} genes are there twice, the first is "
+            f"{twice.iloc[0]!r}. Set id_version: keep, or leave one row a gene."
+        )
+    if recipe.gene_list is None:
+        return genes, {}
+    wanted = _ids(pd.Series(_listed(recipe.gene_list), dtype=object), recipe)
+    if wanted.duplicated().any():
+        raise RecipeError(f"gene_list names {wanted[wanted.duplicated()].iloc[0]!r} twice. Name each gene once.")
+    chosen = genes[genes["gene_id"].isin(wanted)]
+    if chosen.empty:
+        raise RecipeError(
+            f"gene_list: none of its {len(wanted):,} ids ({', '.join(wanted[:3])}, ...) is in {recipe.genes} "
+            f"({', '.join(genes['gene_id'][:3])}, ...). Versions of Ensembl ids? Set id_version: strip."
+        )
+    return chosen, {"not_in_genes": len(wanted) - len(chosen)}
+
+
+def _listed(given: str | tuple[str, ...]) -> list[str]:
+    if not isinstance(given, str):
+        return list(given)
+    lines = files.read_text(given).decode("utf-8", "replace").split("\n")
+    return [line.split()[0] for line in lines if line.strip() and not line.startswith("#")]
+
+
+def _ids(ids: pd.Series, recipe: GeneMarksRecipe) -> pd.Series:
+    """``ENSG00000000003.9`` -> ``ENSG00000000003`` where asked; what follows a version (``_PAR_Y``) is kept."""
+    return ids.str.replace(r"\.\d+(?=$|_)", "", regex=True) if recipe.id_version == "strip" else ids
+
+
+def _open_tracks(recipe: GeneMarksRecipe, chroms: list[str]) -> tuple[Track, ...]:
+    tracks = []
+    for cell in recipe.cell_types:
+        for mark in recipe.marks:
+            path = absolute(recipe.tracks[cell][mark])
+            lengths = bigwig_contigs(path)
+            source = f"tracks.{cell}.{mark} ({path})"
+            matches = match_contigs(dict.fromkeys(chroms, None), lengths, source=source)
+            contigs = {ours: theirs for theirs, ours in matches.items()}
+            tracks.append(Track(cell, mark, path, contigs, {ours: lengths[contigs[ours]] for ours in contigs}))
+    return tuple(tracks)
+
+
+def _common_lengths(tracks: tuple[Track, ...]) -> dict[str, int]:
+    """Length of each contig that every track has.
+
+    Raises:
+        GenomeError: tracks disagree on it, or have none in common.
+    """
+    first = tracks[0]
+    for track in tracks[1:]:
+        for chrom, length_bp in track.lengths_bp.items():
+            if first.lengths_bp.get(chrom, length_bp) != length_bp:
+                raise GenomeError(
+                    f"{track.label}: {chrom} has {length_bp:,} bp, but {first.lengths_bp[chrom]:,} bp in {first.label}. "
+                    "Use tracks of one assembly."
+                )
+    common = {c: n for c, n in first.lengths_bp.items() if all(c in track.contigs for track in tracks)}
+    if not common:
+        fewest = min(tracks, key=lambda track: len(track.contigs))
+        raise GenomeError(
+            f"the tracks have no contig of the genes in common: {first.label} has {', '.join(list(first.contigs)[:5])}, "
+            f"{fewest.label} has {', '.join(list(fewest.contigs)[:5])}. Give tracks of the same contigs."
+        )
+    return common
+
+
+def _notes(tracks: tuple[Track, ...], lacking: list[str]) -> list[str]:
+    """What to log: how contigs were matched, told once for tracks that name them alike; and which have no track."""
+    alike: dict[str, list[str]] = {}
+    for track in tracks:
+        alike.setdefault(describe_matches({theirs: ours for ours, theirs in track.contigs.items()}), []).append(
+            track.path
+        )
+    notes = []
+    for matches, paths in alike.items():
+        more = f" and {len(paths) - 1} more tracks" if len(paths) > 1 else ""
+        notes.append(f"contigs of {paths[0]}{more}: {matches}")
+    if lacking:
+        shown = ", ".join(lacking[:8]) + (f", ... ({len(lacking)} in all)" if len(lacking) > 8 else "")
+        notes.append(f"not in every track, so their genes are left out: {shown}")
+    return notes
