@@ -69,6 +69,7 @@ LEARNING = (
         "higher",
         "Bound bins found where half of the calls are right.",
     ),
+    Metric("pearson", "Pearson r", "fine", "higher", "Of predicted and measured differential expression, over genes."),
     Metric("binding_loss", "Binding loss", "number", "lower", "Cross-entropy of a label, nats."),
 )
 THROUGHPUT = (

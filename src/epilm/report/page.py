@@ -27,6 +27,7 @@ from epilm.report import (
     comparisons,
     corpora,
     curves,
+    expression,
     generic,
     learning,
     logos,
@@ -41,8 +42,8 @@ from epilm.runs import RECIPE_FILE
 from epilm.storage import Location
 
 LAID_OUT = ("corpus", "pretrain", "finetune", "regress")
-"""Stages with a section of their own, as ``tune``, ``eval-masking``, ``eval-binding``, ``evaluate``, ``npmi`` and ``mutagenesis``
-where there is something in it; every other result is shown key by key."""
+"""Stages with a section of their own, as ``tune``, ``eval-masking``, ``eval-binding``, ``evaluate``, ``npmi``, ``mutagenesis``
+and ``expression`` where there is something in it; every other result is shown key by key."""
 COMPARED = {"eval-masking": comparisons.run_view, "eval-binding": binding_study.study_view}
 """Stages that compare arms, and their views."""
 
@@ -94,7 +95,8 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
     scored = binding.evaluation_views(evaluated)
     counted = {r.folder: view for r in records if r.stage == "npmi" and (view := ngrams.ngram_view(r))}
     mutated = {r.folder: view for r in records if r.stage == "mutagenesis" and (view := logos.logo_group(r))}
-    shown = {*swept, *compared, *counted, *mutated, *scored}
+    expressed = {r.folder: view for r in records if r.stage == "expression" and (view := expression.expression_view(r))}
+    shown = {*swept, *compared, *counted, *mutated, *scored, *expressed}
     scripts = {"uplot": _asset("vendor/uPlot.iife.min.js"), "page": _page_script()}
     return (
         _environment()
@@ -119,6 +121,7 @@ def render(records: Sequence[RunRecord], title: str, *, written: datetime.dateti
             ngrams=list(counted.values()),
             length_heads=ngrams.LENGTH_HEADS,
             logos=list(mutated.values()),
+            expression=list(expressed.values()),
             glance=settings.glance(trained),
             differences=settings.differences(trained),
             corpora=[view for record in records if (view := corpora.corpus_view(record))],
