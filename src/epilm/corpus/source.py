@@ -31,6 +31,11 @@ class SampleSource(Protocol):
         ...
 
     @property
+    def in_memory(self) -> bool:
+        """Whether every worker holds all rows anyway, so that it reads its own positions and no data task is needed."""
+        ...
+
+    @property
     def row_bytes(self) -> int:
         """Bytes of one row as shipped; decides how many rows a read task takes."""
         ...
@@ -67,6 +72,10 @@ class WindowSource:
     @property
     def samples_per_pass(self) -> int:
         return self.order.num_loci
+
+    @property
+    def in_memory(self) -> bool:
+        return False
 
     @property
     def row_bytes(self) -> int:

@@ -37,7 +37,6 @@ from epilm.tasks.gene_table import GeneTable, write_gene_table
 from epilm.train.many import TrainJob, train_all
 
 STAGE = "expression"
-_BIN_BP = 100
 
 Progress = Callable[[str], None]
 
@@ -224,7 +223,7 @@ class Study:
             "pair": list(recipe.pair),
             "marks": list(plan.pairs.marks),
             "num_bins": plan.pairs.num_bins,
-            "bin_bp": _BIN_BP,
+            "bin_bp": plan.pairs.bin_bp,
             "num_genes": {split: len(genes.rows(split)) for split in SPLITS},
             "left_out": plan.pairs.left_out,
             "vocabulary": {
@@ -235,6 +234,7 @@ class Study:
             "best": {"arm": best["arm"], "inputs": best["inputs"]},
             "margins": [self._margin(a, b, truth, options) for a, b in pairs],
             "published": shown,
+            "bootstrap": {"num": recipe.num_bootstrap, "level": recipe.confidence},
         }
 
     def _row(

@@ -33,6 +33,8 @@ class DeepDiffFiles(Config):
     """Marks of the files' columns, in their order."""
     num_bins: int = Field(default=200, ge=1)
     """Bins of a gene; a gene with more or fewer is an error."""
+    bin_bp: int = Field(default=100, ge=1)
+    """Bases of a bin: for the axis of the importances alone."""
 
 
 class GeneSplit(Config):
@@ -94,7 +96,7 @@ class WordsConfig(Config):
     """Levels of each mark by quantiles of the training genes' bins in both cell types; thresholds must then be null."""
     difference_thresholds: tuple[float, ...] | None = None
     """The same for the difference of two cell types; null: below 0, 0, above 0."""
-    vocab_size: int = Field(default=1000, ge=259)
+    vocab_size: int = Field(default=1000, ge=257)
     """Most tokens of the byte-level BPE, the 256 bytes included."""
     min_frequency: int = Field(default=2, ge=1)
     """Occurrences from which a pair of tokens is merged."""

@@ -26,6 +26,7 @@ from epilm.histone.expression_tables import join_ids, read_counts, read_table
 from epilm.histone.files import unknown
 from epilm.histone.gene_marks import GeneMarks
 from epilm.histone.pairs import PairedGenes, log_fold_change
+from epilm.histone.saved import read_gene_marks
 from epilm.storage import Location
 
 
@@ -62,7 +63,7 @@ def load_pairs(
     levels = [_read_expression(expression, cell) for cell in pair]
     if isinstance(data, DeepDiffFiles):
         first, second = (_read_deepdiff_cell(data, cell, marks) for cell in pair)
-        bin_bp = None
+        bin_bp = data.bin_bp
     else:
         (first, second), bin_bp = _read_folder_cells(data, pair, marks)
     for cell in (first, second):
@@ -113,8 +114,6 @@ def _read_folder_cells(
     data: GeneMarksFolder, pair: tuple[str, str], marks: Sequence[str] | None
 ) -> tuple[list[_Cell], int]:
     """Cell types of a folder of ``epilm gene-marks``, genes split by contigs; and the bases of a bin."""
-    from epilm.histone.saved import read_gene_marks
-
     saved = read_gene_marks(Location(data.path))
     for name in pair:
         if name not in saved.cell_types:

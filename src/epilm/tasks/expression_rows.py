@@ -30,6 +30,10 @@ class GeneSource:
         return len(self._rows)
 
     @property
+    def in_memory(self) -> bool:
+        return True
+
+    @property
     def row_bytes(self) -> int:
         return 16
 

@@ -53,6 +53,10 @@ class LineSource:
         return len(self.rows) * len(self.lines)
 
     @property
+    def in_memory(self) -> bool:
+        return True
+
+    @property
     def row_bytes(self) -> int:
         return 4 * self.context + 20
 

@@ -18,6 +18,7 @@ from ray.train import Checkpoint
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
+from epilm.corpus.order import step_positions
 from epilm.corpus.stream import StreamPlan, iterate_steps, segment_dataset
 from epilm.errors import EpilmError
 from epilm.masking.contract import Moment
@@ -168,6 +169,10 @@ class _Worker:
     def _stream(self) -> Iterator[pa.Table]:
         """Tables of this rank's rows, one a step, from the current step to the last."""
         source = self.task.train_source()
+        if source.in_memory:
+            for step in range(self.step, self.config.steps):
+                yield source.read(step_positions(step, self.rank, self.config.global_batch, self.num_workers))
+            return
         plan = StreamPlan(self.step, self.config.steps, self.config.global_batch, self.num_workers, source.row_bytes)
         for segment in plan.segments():
             iterators = None
