@@ -91,7 +91,7 @@ def test_toy_pair_literally(study: Study) -> None:
     np.testing.assert_allclose(pairs.target, [math.log(4), -math.log(2), 0, math.log(8)], rtol=1e-15)
     assert pairs.left_out == {}
     assert pairs.num_bins == 2
-    assert pairs.bin_bp is None
+    assert pairs.bin_bp == 100
     assert pairs.num_genes == {"train": 2, "validation": 1, "test": 1}
     assert pairs.rows("train").tolist() == [0, 1]
     assert pairs.rows("test").tolist() == [3]
