@@ -14,7 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from epilm.config import load_recipe, parse_recipe
 from epilm.errors import CheckpointError, RecipeError, RunExistsError
-from epilm.histone.config import CountFiles, DeepDiffFiles
+from epilm.histone.config import SPLITS, CountFiles, DeepDiffFiles
+from epilm.histone.load import load_pairs
 from epilm.simulate.gene_recipe import SimulateGenesRecipe, generating_function
 from epilm.simulate.genes import draw_counts, draw_reads, gene_numbers, noise_sd_for, noiseless_target, simulate_genes
 
@@ -101,13 +102,20 @@ def test_first_line_reads_like_deepdiffs(written):
         assert next(lines).startswith("ENSG00000000001,")
 
 
-def test_paths_are_what_an_expression_recipe_takes(written):
+def test_an_expression_recipe_reads_them(written):
     recipe, result = written
     data = DeepDiffFiles(cells=result["paths"]["cells"], columns=recipe.marks, num_bins=recipe.num_bins)
-    files = CountFiles(files=result["paths"]["expression"])
-    paths = [path for cell in data.cells.values() for path in cell.model_dump().values()] + [*files.files.values()]
-    assert len(paths) == 12
-    assert all(Path(path).is_file() for path in paths)
+    pair = load_pairs(data, CountFiles(files=result["paths"]["expression"]), ("z", "x"))
+    assert {split: len(pair.rows(split)) for split in SPLITS} == SMALL["num_genes"]
+    assert pair.marks == recipe.marks
+    for split in SPLITS:
+        counts = draw_counts(recipe, split)
+        assert np.array_equal(pair.first[pair.rows(split)], counts["z"])
+        assert np.array_equal(pair.second[pair.rows(split)], counts["x"])
+    (ceiling,) = (row["test"] for row in result["ceiling"] if row["pair"] == ["x", "z"])
+    noiseless = noiseless_target(pair.first, pair.second, recipe)
+    test = pair.rows("test")
+    assert pearsonr(noiseless[test], pair.target[test])[0] == pytest.approx(ceiling, abs=1e-4)
 
 
 def test_expression_follows_from_the_files_alone(written):

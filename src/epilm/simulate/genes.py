@@ -34,7 +34,7 @@ from epilm.storage import Location
 _LEVEL = 1  # of gzip: 5,000 genes are 60 MB of text
 _WRITTEN_GENES = 500  # whose lines are text in memory at once
 _REFERENCE = "reference"
-_REFERENCE_GENES = 1000  # on which the noise is set: that of a split does not depend on the size of any split
+_REFERENCE_GENES = 2000  # on which the noise is set: that of a split does not depend on the size of any split
 _REFERENCE_DRAWS = 20  # of the noise of each
 _STREAMS = (*SPLITS, _REFERENCE)
 _LOG_MOST = 40.0  # exp of it still is a 64-bit integer
