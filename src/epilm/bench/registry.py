@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from epilm.bench import files, masks, ngrams, policies, predict_binding, ranking, sequences, streams, training
+from epilm.bench import deepdiff, files, masks, ngrams, policies, predict_binding, ranking, sequences, streams, training
 from epilm.bench.isolate import run_isolated
 from epilm.bench.measure import BenchResult, Case, Workbench, run_case
 from epilm.bench.table import summary
@@ -15,7 +15,7 @@ from epilm.errors import EpilmError
 
 CASES: dict[str, Case] = {
     case.name: case
-    for module in (sequences, files, ngrams, masks, policies, ranking, streams, training, predict_binding)
+    for module in (sequences, files, ngrams, masks, policies, ranking, streams, training, deepdiff, predict_binding)
     for case in module.CASES
 }
 
