@@ -5,6 +5,12 @@ passes through the driver, and gives a booster as JSON that plain xgboost loads.
 cluster has room, each driven by a Ray task: most of a small fit is the start of its actors. Prediction is a Ray Data
 map over the files in which every row carries its number: xgboost-ray's own distributed ``predict`` interleaves the rows
 of the actors' files (0.1.19), so its output cannot be joined to anything.
+
+On CPUs a booster is the one that ``xgboost.train`` makes of the files' rows, in their order, with :func:`parameters`, the
+features in the order of their names. It is so for any number of actors, which bin at the same thresholds
+(:mod:`epilm.regress.quantiles`), with ``subsample`` 1: an actor draws among its own rows. And it is so however often actors
+died, as a restarted fit begins anew (:class:`epilm.regress.light_actors.NoQueue`). Several actors sum gradients in another
+order, in double precision, so equal means to a rounding of the leaves.
 """
 
 from __future__ import annotations
@@ -24,8 +30,10 @@ import ray.data
 from ray.exceptions import RayError
 
 from epilm.errors import EpilmError, user_error
-from epilm.regress.columns import ROW, TARGET
-from epilm.regress.light_actors import BytesQueue, StopEvent
+from epilm.regress.columns import GENE, ROW, TARGET
+from epilm.regress.light_actors import NoQueue, StopEvent
+from epilm.regress.matrix import read_features
+from epilm.regress.quantiles import Quantiles, quantiles_of_files, round_down
 from epilm.regress.recipe import Boost
 from epilm.storage import Location
 
@@ -40,8 +48,8 @@ class FitJob:
     seed: int
     train: tuple[Location, ...]
     validation: tuple[Location, ...]
-    """Parquet files with the columns ``ROW``, ``TARGET`` and the features; at least ``num_actors`` of each, which the
-    actors share among them."""
+    """Parquet files with the columns ``ROW``, ``TARGET``, the features, and perhaps ``GENE``; at least ``num_actors`` of
+    each, which the actors share among them."""
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,19 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
     Raises:
         EpilmError: actors died more often than ``max_actor_restarts`` allows, or the cluster gave none in time.
     """
-    # It holds no CPU: it only drives the actors, which do the work. It is repeated where its machine was lost, and where
-    # an actor died between its last round and its answer, on which xgboost-ray fails with KeyError('total_n') (0.1.19).
-    task = ray.remote(fit).options(num_cpus=0, max_retries=1, retry_exceptions=[KeyError])
+    # It holds no CPU: it only drives the actors, which do the work. It is repeated where its machine was lost.
+    task = ray.remote(fit).options(num_cpus=0, max_retries=1)
     waiting, running = list(jobs), {}
     at_once = fits_at_once(config, ray.cluster_resources())
+    quantiles: dict[tuple[Location, ...], Any] = {}
+    if config.num_actors > 1:  # one actor sees all rows, and finds the same by itself
+        binning = ray.remote(quantiles_of_files).options(num_cpus=0)
+        quantiles = {files: binning.remote(files, config.max_bin) for files in {job.train for job in jobs}}
     try:
         while waiting or running:
             while waiting and len(running) < at_once:
                 job = waiting.pop(0)
-                running[task.remote(job, config)] = job
+                running[task.remote(job, config, quantiles.get(job.train))] = job
             (done,), _ = ray.wait(list(running), num_returns=1)
             yield running.pop(done), ray.get(done)
     except RayError as error:
@@ -90,8 +101,11 @@ def fits_at_once(config: Boost, resources: Mapping[str, float]) -> int:
     return max(1, int(room))
 
 
-def fit(job: FitJob, config: Boost) -> Fitted:
+def fit(job: FitJob, config: Boost, quantiles: Quantiles | None) -> Fitted:
     """Fit one booster; the round with the lowest validation error is the last one kept.
+
+    Args:
+        quantiles: thresholds on which several actors agree; None for one actor, which finds them itself.
 
     Raises:
         EpilmError: as :func:`fit_all`.
@@ -103,20 +117,21 @@ def fit(job: FitJob, config: Boost) -> Fitted:
         return xgboost_ray.RayDMatrix(
             [file.path for file in files],
             label=TARGET,
-            ignore=[ROW],
+            ignore=[ROW, GENE],
             filetype=xgboost_ray.RayFileType.PARQUET,
             distributed=True,
             filesystem=files[0].fs,
         )
 
+    train = matrix(job.train)
     history: dict[str, dict[str, list[float]]] = {}
     try:
         with warnings.catch_warnings():
             # It was written for an older pandas, and says that a GPU needs `gpu_hist`, which xgboost 2 calls device=cuda.
             warnings.simplefilter("ignore")
             booster = xgboost_ray.train(
-                _parameters(config, job.seed),
-                matrix(job.train),
+                parameters(config, job.seed),
+                train,
                 num_boost_round=config.max_rounds,
                 evals=[(matrix(job.validation), "validation")],
                 evals_result=history,
@@ -127,7 +142,8 @@ def fit(job: FitJob, config: Boost) -> Fitted:
                     cpus_per_actor=config.cpus_per_actor,
                     gpus_per_actor=config.gpus_per_actor,
                     max_actor_restarts=config.max_actor_restarts,
-                    checkpoint_frequency=config.checkpoint_frequency,
+                    checkpoint_frequency=config.max_rounds + 1,
+                    distributed_callbacks=None if quantiles is None else [_rounding(quantiles, train)],
                     verbose=False,
                 ),
             )
@@ -137,7 +153,6 @@ def fit(job: FitJob, config: Boost) -> Fitted:
             f"{config.cpus_per_actor} CPU(s) and {config.gpus_per_actor} GPU(s), with {config.max_actor_restarts} "
             "restart(s): does the cluster have them, and memory for the features? More boost.num_actors take less each."
         ) from error
-    # After an actor's restart the history begins at the checkpoint, so the best round is that of the last stretch.
     best = booster.best_iteration
     kept = booster[: best + 1]
     return Fitted(bytes(kept.save_raw(raw_format="json")), best + 1, float(min(history["validation"]["rmse"])))
@@ -146,7 +161,8 @@ def fit(job: FitJob, config: Boost) -> Fitted:
 def predict(
     boosters: Mapping[str, Location], files: Mapping[str, Sequence[Location]], *, group_of: Mapping[str, str]
 ) -> pd.DataFrame:
-    """Predict the rows of feature files by Ray Data -> columns ``row``, ``booster``, ``prediction``, in no order.
+    """Predict the rows of feature files by Ray Data -> columns ``row``, ``booster``, ``prediction``, and ``gene_id`` where
+    the files have it; in no order.
 
     Args:
         boosters: name -> file of a booster.
@@ -167,22 +183,18 @@ def predict(
 
 
 def predict_file(path: Location, boosters: Mapping[str, bytes]) -> pa.Table:
-    """Predictions of one feature file by several boosters (JSON) of its feature set -> (row, booster, prediction)."""
+    """Predictions of one feature file by several boosters (JSON) of its feature set, the columns of :func:`predict`."""
     import xgboost
 
-    table = pq.read_table(path.path, filesystem=path.fs)
     loaded = {name: _booster(raw, nthread=1) for name, raw in boosters.items()}
-    # xgboost-ray sorts the columns by name, so the order of a booster is not that of the file
+    # the order of a booster's features is that of their names, not that of the file
     columns = next(iter(loaded.values())).feature_names
-    values = np.stack([table.column(name).to_numpy() for name in columns], axis=1)
-    matrix = xgboost.DMatrix(values, feature_names=columns, nthread=1)
+    matrix = xgboost.DMatrix(read_features(path, columns), feature_names=columns, nthread=1)
+    keys = [name for name in (ROW, GENE) if name in pq.read_schema(path.path, filesystem=path.fs).names]
+    ids = pq.read_table(path.path, filesystem=path.fs, columns=keys).rename_columns(["row", "gene_id"][: len(keys)])
     parts = [
-        pa.table(
-            {
-                "row": table.column(ROW),
-                "booster": pa.array([name] * table.num_rows, pa.string()),
-                "prediction": pa.array(booster.predict(matrix), pa.float32()),
-            }
+        ids.append_column("booster", pa.array([name] * ids.num_rows, pa.string())).append_column(
+            "prediction", pa.array(booster.predict(matrix), pa.float32())
         )
         for name, booster in loaded.items()
     ]
@@ -207,7 +219,8 @@ def _predict_unit(batch: dict[str, np.ndarray]) -> pa.Table:
     return predict_file(Location(str(batch["path"][0])), boosters)
 
 
-def _parameters(config: Boost, seed: int) -> dict[str, Any]:
+def parameters(config: Boost, seed: int) -> dict[str, Any]:
+    """What ``xgboost.train`` is given."""
     return {
         "objective": "reg:squarederror",
         "eval_metric": "rmse",
@@ -222,6 +235,23 @@ def _parameters(config: Boost, seed: int) -> dict[str, Any]:
         "max_bin": config.max_bin,
         "seed": seed,
     }
+
+
+def _rounding(quantiles: Quantiles, train: Any) -> Any:
+    """A callback that rounds an actor's training rows down to common thresholds when it has read them."""
+    from xgboost_ray.callback import DistributedCallback
+
+    class Rounding(DistributedCallback):
+        def after_data_loading(self, actor: Any, data: Any, *args: Any, **kwargs: Any) -> None:
+            if data != train:
+                return
+            part = actor._data[data]
+            frame = part["data"]
+            assert tuple(frame.columns) == quantiles.names
+            values = round_down(frame.to_numpy(np.float32), quantiles)
+            part["data"] = pd.DataFrame(values, columns=frame.columns, copy=False)
+
+    return Rounding()
 
 
 def _booster(booster_json: bytes, **parameters: Any) -> Any:
@@ -241,5 +271,5 @@ def _xgboost_ray() -> Any:
         import xgboost_ray
         import xgboost_ray.main
 
-    xgboost_ray.main.Event, xgboost_ray.main.Queue = StopEvent, BytesQueue
+    xgboost_ray.main.Event, xgboost_ray.main.Queue = StopEvent, NoQueue
     return xgboost_ray

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
 from pydantic import Field
+from sklearn.metrics.pairwise import rbf_kernel
+from sklearn.svm import SVR
 
 from epilm.config import Config
+from epilm.errors import RecipeError
+from epilm.evaluate.metrics import pearson
 
 
 class SvrConfig(Config):
@@ -18,3 +28,177 @@ class RidgeConfig(Config):
     """Linear regression with an L2 penalty, on standardised features; the best penalty on validation."""
 
     alpha: tuple[float, ...] = Field(default=(1.0, 10.0, 100.0, 1e3, 1e4, 1e5), min_length=1)
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Standardises features by the training rows."""
+
+    mean: np.ndarray
+    """float32 [F]."""
+    factor: np.ndarray
+    """float32 [F]: 1 / standard deviation, 0 where all training rows are equal, so that such a feature says nothing."""
+
+    @classmethod
+    def of(cls, train: np.ndarray) -> Scaler:
+        """Of the training rows [n, F]."""
+        mean = train.mean(axis=0, dtype=np.float64)
+        sd = train.std(axis=0, dtype=np.float64)
+        varies = train.max(axis=0) > train.min(axis=0)  # a rounding of the mean lets a constant seem to vary
+        factor = np.divide(1.0, sd, out=np.zeros_like(sd), where=varies & (sd > 0))
+        return cls(mean.astype(np.float32), factor.astype(np.float32))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        """[n, F] -> float32 [n, F]."""
+        result = np.subtract(values, self.mean, dtype=np.float32)
+        result *= self.factor
+        return result
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A fitted regressor with the settings that were best on validation."""
+
+    settings: dict[str, float]
+    validation_r: float
+    """Pearson's r of its predictions on the validation rows; NaN where it predicts one value for all."""
+    scaler: Scaler
+    regress: Callable[[np.ndarray], np.ndarray]
+    """Standardised features [n, F] -> predictions [n]."""
+
+    def predict(self, values: np.ndarray) -> np.ndarray:
+        """Features [n, F] as they were given to the fit -> float64 [n]."""
+        return np.asarray(self.regress(self.scaler(values)), np.float64)
+
+
+@dataclass(frozen=True)
+class Linear:
+    """x @ weights + intercept."""
+
+    weights: np.ndarray
+    """float64 [F]."""
+    intercept: float
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        return values @ self.weights + self.intercept
+
+
+@dataclass(frozen=True)
+class Radial:
+    """Weighted radial kernels exp(-gamma |x - s|^2) at support vectors s, and an intercept."""
+
+    support: np.ndarray
+    """float32 [S, F]."""
+    weights: np.ndarray
+    """float64 [S]."""
+    intercept: float
+    gamma: float
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if not len(self.support):  # all targets lie in the tube
+            return np.full(len(values), self.intercept)
+        return rbf_kernel(values, self.support, gamma=self.gamma) @ self.weights + self.intercept
+
+
+def fit_svr(
+    train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray, config: SvrConfig
+) -> Chosen:
+    """scikit-learn's ``SVR`` (radial kernel, ``gamma="scale"``) for every C and epsilon of the grid.
+
+    The kernel matrix [n, n] is made once, in blocks of matrix products: with thousands of features it is most of the work.
+
+    Args:
+        train_x, validation_x: float [n, F] and [v, F], finite.
+        train_y, validation_y: float [n] and [v].
+
+    Raises:
+        RecipeError: values are missing or infinite, or the validation targets are all equal.
+    """
+    scaler = _checked(train_x, train_y, validation_x, validation_y)
+    train = scaler(train_x)
+    variance = float(train.var(dtype=np.float64))
+    gamma = 1 / (train.shape[1] * variance) if variance else 1.0
+    kernel = rbf_kernel(train, gamma=gamma).astype(np.float64)
+
+    def candidates() -> Iterable[tuple[dict[str, float], Radial]]:
+        for c, epsilon in itertools.product(config.c, config.epsilon):
+            model = SVR(kernel="precomputed", C=c, epsilon=epsilon).fit(kernel, train_y)
+            support = Radial(train[model.support_], model.dual_coef_[0], float(model.intercept_[0]), gamma)
+            yield {"c": c, "epsilon": epsilon}, support
+
+    return _choose(candidates(), scaler, validation_x, validation_y)
+
+
+def fit_ridge(
+    train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray, config: RidgeConfig
+) -> Chosen:
+    """Ridge regression (scikit-learn's ``Ridge``: the intercept is free) for every penalty, by one decomposition.
+
+    The smaller of the F x F covariances and the n x n Gram matrix is decomposed once: with U diag(s) U' = X X', the weights
+    for a penalty a are X' U diag(1 / (s + a)) U' (y - mean).
+
+    Args, Raises: as :func:`fit_svr`.
+    """
+    scaler = _checked(train_x, train_y, validation_x, validation_y)
+    # centred in double precision, as the free intercept asks
+    train = scaler(train_x).astype(np.float64)
+    centre = train.mean(axis=0)
+    train -= centre
+    mean = float(np.mean(train_y, dtype=np.float64))
+    residual = np.asarray(train_y, np.float64) - mean
+    wide = train.shape[0] < train.shape[1]
+    scale, basis = np.linalg.eigh(train @ train.T if wide else train.T @ train)
+    scale = np.maximum(scale, 0.0)  # a rounding below zero, divided by a small penalty
+    projected = basis.T @ (residual if wide else train.T @ residual)
+
+    def candidates() -> Iterable[tuple[dict[str, float], Linear]]:
+        for alpha in config.alpha:
+            solved = basis @ (projected / (scale + alpha))
+            weights = train.T @ solved if wide else solved
+            yield {"alpha": alpha}, Linear(weights, mean - float(centre @ weights))
+
+    return _choose(candidates(), scaler, validation_x, validation_y)
+
+
+def _choose(
+    candidates: Iterable[tuple[dict[str, float], Callable[[np.ndarray], np.ndarray]]],
+    scaler: Scaler,
+    validation_x: np.ndarray,
+    validation_y: np.ndarray,
+) -> Chosen:
+    """The candidate with the highest r on validation; of equal ones the first. A constant prediction has no r: it is last."""
+    validation = scaler(validation_x)
+    best: Chosen | None = None
+    for settings, regress in candidates:
+        found = Chosen(settings, float(pearson(regress(validation), validation_y)), scaler, regress)
+        if (
+            best is None
+            or found.validation_r > best.validation_r
+            or np.isnan(best.validation_r) > np.isnan(found.validation_r)
+        ):
+            best = found
+    assert best is not None
+    return best
+
+
+def _checked(train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray) -> Scaler:
+    assert train_x.shape == (len(train_y), validation_x.shape[1])
+    assert len(validation_x) == len(validation_y)
+    given: dict[str, Any] = {
+        "training features": train_x,
+        "training targets": train_y,
+        "validation features": validation_x,
+        "validation targets": validation_y,
+    }
+    for what, values in given.items():
+        if not np.isfinite(values).all():
+            raise RecipeError(
+                f"{np.size(values) - np.isfinite(values).sum()} {what} are missing or infinite, which svr and ridge cannot "
+                "use. Use regressor: boost, or leave such rows and features out."
+            )
+    if len(validation_y) < 2 or np.ptp(validation_y) == 0:
+        raise RecipeError(
+            f"the {len(validation_y)} validation targets do not vary, so nothing can be chosen by Pearson's r. "
+            "Give two or more validation rows with different targets."
+        )
+    return Scaler.of(train_x)

@@ -1,7 +1,8 @@
 """The columns of a feature file: what the writer of features and the fit of boosters agree on."""
 
-ROW, TARGET = "__row__", "__target__"
-"""Columns that are not features: the row's number in the rows table, and the value to regress."""
+ROW, TARGET, GENE = "__row__", "__target__", "gene_id"
+"""Columns that are not features: the row's number in the rows table, the value to regress, and, in files of
+:mod:`epilm.regress.matrix`, whose row it is."""
 
 
 def feature_name(name: str) -> str:

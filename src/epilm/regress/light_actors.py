@@ -1,18 +1,16 @@
-"""The stop event and the queue of xgboost-ray, in processes that import next to nothing.
+"""What xgboost-ray keeps beside its training actors, in processes that import next to nothing, or in none.
 
 xgboost-ray (0.1.19) starts an actor for one boolean and one for its checkpoints. The first unpickles as a class of
-``xgboost_ray``, the second unpickles checkpoints of ``xgboost_ray``: either imports xgboost, scikit-learn and Ray Tune, 2 s
-of a core, for every booster. These have the same methods, and their actors need nothing but Ray.
+``xgboost_ray``, which imports xgboost, scikit-learn and Ray Tune, 2 s of a core, for every booster; ours needs nothing but
+Ray. The second is not wanted at all: see :class:`NoQueue`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pickle
 from typing import Any
 
 import ray
-from ray.util.queue import Queue
 
 
 class StopEvent:
@@ -36,14 +34,25 @@ class StopEvent:
         self.actor = None
 
 
-class BytesQueue(Queue):
-    """``ray.util.queue.Queue`` whose actor holds pickled items, so that it need not import what they are."""
+class NoQueue:
+    """A queue that takes the actors' checkpoints and forgets them, so that a restarted fit begins anew.
 
-    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
-        super().put(pickle.dumps(item), block, timeout)
+    A booster that continues from a checkpoint is another one than the undisturbed: xgboost (2.0) draws the columns of its
+    trees from a generator that begins with the fit and is not saved, ``seed_per_iteration`` does not reach it, and early
+    stopping forgets the rounds before. From the start, everything is drawn and counted as before.
+    """
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
-        return pickle.loads(super().get(block, timeout))
+    def __init__(self, actor_options: dict[str, Any] | None = None) -> None:
+        pass
+
+    def put(self, item: Any) -> None:
+        pass
+
+    def empty(self) -> bool:
+        return True
+
+    def shutdown(self) -> None:
+        pass
 
 
 class _Flag:

@@ -130,8 +130,8 @@ class Boost(Config):
     max_depth: int = Field(default=4, ge=1, le=16)
     min_child_weight: float = Field(default=5.0, ge=0)
     """Least number of training rows in a leaf."""
-    subsample: float = Field(default=0.8, gt=0, le=1)
-    """Share of the rows that each tree sees."""
+    subsample: float = Field(default=1.0, gt=0, le=1)
+    """Share of the rows that each tree sees. Below 1 the booster depends on ``num_actors``: each draws among its own rows."""
     colsample_bytree: float = Field(default=0.3, gt=0, le=1)
     """Share of the features that each tree sees."""
     reg_lambda: float = Field(default=1.0, ge=0)
@@ -139,17 +139,16 @@ class Boost(Config):
     max_bin: int = Field(default=64, ge=2)
     """Histogram bins a feature; 64 costs nothing on counts and fractions and is four times as fast as 256."""
     num_actors: int = Field(default=1, ge=1)
-    """Ray actors that share the rows. On one node one is fastest; more hold what one node cannot."""
+    """Ray actors that share the rows. On one node one is fastest; more hold what one node cannot. On CPUs, and with
+    ``subsample`` 1, the booster is the same for any number, and the same as plain xgboost's."""
     cpus_per_actor: int = Field(default=1, ge=1)
     """Threads of an actor. Boosters are fitted side by side as far as the CPUs reach, so 1 is fastest for up to some ten
     thousand rows; raise it for millions."""
     gpus_per_actor: int = Field(default=0, ge=0, le=1)
     """With 1, trees are built on the GPU (``device=cuda``)."""
     max_actor_restarts: int = Field(default=2, ge=0)
-    """Actors that may die and be started again, from the last checkpoint. The trees from there on draw other rows, so such
-    a booster is as good as an undisturbed one, but not equal to it."""
-    checkpoint_frequency: int = Field(default=10, ge=1)
-    """Rounds between the checkpoints that a restart continues from."""
+    """Actors that may die in a fit and be started again. The fit then begins anew, as a booster that continues draws other
+    columns; so on CPUs the result is the same as that of an undisturbed fit."""
 
 
 class RegressRecipe(Recipe):
