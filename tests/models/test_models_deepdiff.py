@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from epilm.errors import RecipeError
-from epilm.models.deepdiff import DeepDiff, DeepDiffInputs
+from epilm.models.deepdiff import DeepDiff, DeepDiffInputs, _Attend
 from epilm.models.many_lstms import NAMES, ManyLSTMs, to_lstms
 
 ALL: list[tuple[DeepDiffInputs, bool]] = [
@@ -127,6 +127,13 @@ def test_gradients_equal_those_of_a_mark_at_a_time(inputs, aux):
         grad = dict(model.named_parameters())[name].grad
         assert grad is not None
         torch.testing.assert_close((grad * way).sum(), slope, rtol=1e-6, atol=1e-8)
+
+
+def test_gradients_of_vectors_and_attention_are_numerically_right():
+    torch.manual_seed(2)
+    states = torch.randn(2, 2, 3, 2, 4, dtype=torch.float64, requires_grad=True)
+    context = torch.randn(2, 2, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(_Attend.apply, (states, context))
 
 
 @pytest.mark.parametrize(("inputs", "encoders"), [("raw_d", 3), ("raw_c", 6), ("raw", 9)])

@@ -8,10 +8,11 @@ Shapes: N = genes, B = bins, M = marks, E = encoders (marks of all lines), H = h
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from epilm.errors import RecipeError
 from epilm.models.many_lstms import ManyLSTMs
@@ -38,6 +39,38 @@ class DeepDiffOutput(NamedTuple):
     """[N, E]: share of each encoder; sums to 1."""
 
 
+class _Attend(torch.autograd.Function):
+    """Vectors [E, 2, N, H] and attention [E, 2, T, N] (in the order read) of states [E, 2, T, N, H] and contexts [E, 2, H].
+
+    By hand, because autograd's backward pass goes over the states (the largest tensor) twice as often.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, context: Tensor) -> tuple[Tensor, Tensor]:
+        forwards, backwards = (states * context[:, :, None, None]).sum(-1).unbind(1)
+        attention = torch.softmax(forwards + backwards.flip(1), 1)
+        attention = torch.stack([attention, attention.flip(1)], 1)
+        vectors = (attention.unsqueeze(-1) * states).sum(2)
+        ctx.save_for_backward(states, context, attention)
+        return vectors, attention
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_vectors: Tensor, grad_attention: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        states, context, attention = ctx.saved_tensors
+        E, _, T, N, H = states.shape
+        grad_vectors = grad_vectors.unsqueeze(2)
+        forwards, backwards = ((states * grad_vectors).sum(-1) + grad_attention).unbind(1)
+        grad_weights = forwards + backwards.flip(1)
+        weights = attention[:, 0]
+        grad_scores = weights * (grad_weights - (weights * grad_weights).sum(1, keepdim=True))
+        grad_scores = torch.stack([grad_scores, grad_scores.flip(1)], 1).unsqueeze(-1)
+        grad_states = (attention.unsqueeze(-1) * grad_vectors).addcmul_(grad_scores, context[:, :, None, None])
+        by_recurrence = states.flatten(0, 1).flatten(1, 2)
+        grad_context = torch.bmm(grad_scores.view(2 * E, 1, T * N), by_recurrence)
+        return grad_states, grad_context.view(E, 2, H)
+
+
 class AttentiveLSTMs(nn.Module):
     """E bidirectional LSTMs, and for each a learned context vector u: its vector is the states' mean by softmax(h . u)."""
 
@@ -48,16 +81,10 @@ class AttentiveLSTMs(nn.Module):
 
     def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """Vectors [N, E, 2H] and attention [N, E, T] of inputs [N, T, E, I]."""
-        states = self.lstms.read(inputs)  # [E, 2, T, N, H]; the second direction begins with the last step
-        E, _, T, N, H = states.shape
-        by_recurrence = states.flatten(0, 1)
-        scores = torch.bmm(by_recurrence.flatten(1, 2), self.context.to(states.dtype).view(2 * E, H, 1))
-        forwards, backwards = scores.view(E, 2, T, N).unbind(1)
-        attention = torch.softmax(forwards + backwards.flip(1), 1)  # [E, T, N]
-        in_order_read = torch.stack([attention, attention.flip(1)], 1)
-        vectors = (in_order_read.unsqueeze(-1) * states).sum(2)  # [E, 2, N, H]
+        states = self.lstms.read(inputs)
+        vectors, attention = _Attend.apply(states, self.context.to(states.dtype))  # pyright: ignore[reportGeneralTypeIssues]
         dtype = self.context.dtype
-        return vectors.permute(2, 0, 1, 3).flatten(2).to(dtype), attention.permute(2, 0, 1).to(dtype)
+        return vectors.permute(2, 0, 1, 3).flatten(2).to(dtype), attention[:, 0].permute(2, 0, 1).to(dtype)
 
 
 class MarkReaders(nn.Module):

@@ -9,6 +9,7 @@ Shapes: E = LSTMs, R = 2E recurrences, T = steps, N = rows of the batch, I = inp
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -41,28 +42,31 @@ class _Recurrence(torch.autograd.Function):
         rows[..., -1] = 1
         hidden = rows[:, 1:, :, :H]
         by_column = weight.mT.contiguous()
-        gates, slopes = inputs.new_empty(R, N, 4 * H), inputs.new_empty(R, N, 4 * H)
+        gates, s = inputs.new_empty(R, N, 4 * H), inputs.new_empty(R, N, H)
         i, f, g, o = gates.split(H, -1)
-        for_i, for_f, for_g, for_o = slopes.split(H, -1)
-        cell2, s = inputs.new_zeros(R, N, H), inputs.new_empty(R, N, H)
+        # What each gate is multiplied by; two in turn, because the cell state before a step is the forget gate's.
+        turns = [(slopes, slopes.split(H, -1)) for slopes in inputs.new_zeros(2, R, N, 4 * H)]
         minus_1, minus_2 = inputs.new_full((), -1), inputs.new_full((), -2)
         steps = T if keep else 0
         factors, to_cell, forget = (inputs.new_empty(steps, R, N, width) for width in (4 * H, H, H))
-        for t, (row, h) in enumerate(zip(rows.unbind(1), hidden.unbind(1), strict=False)):
+        kept = zip(factors.unbind(), to_cell.unbind(), forget.unbind(), strict=True) if keep else repeat(None, T)
+        for t, (row, h, keeps) in enumerate(zip(rows[:, :-1].unbind(1), hidden.unbind(1), kept, strict=True)):
+            slopes, (for_i, for_f, for_g, for_o) = turns[t % 2]
+            cell2 = turns[(t + 1) % 2][1][1]
             torch.bmm(row, by_column, out=gates)
             gates.sigmoid_()
             torch.add(minus_2, g, alpha=4, out=for_i)  # twice the tanh
-            if keep:
-                for_f.copy_(cell2)
-                torch.mul(i, 4, out=for_g)
-                forget[t].copy_(f)
-            cell2.mul_(f).addcmul_(i, for_i)
+            torch.mul(f, for_f, out=cell2)
+            cell2.addcmul_(i, for_i)
             torch.sigmoid(cell2, out=s)
             torch.add(minus_1, s, alpha=2, out=for_o)
             torch.mul(o, for_o, out=h)
-            if keep:
-                _times_sigmoid_slope(o, s, grad_input=to_cell[t])  # half of dh / d(cell2)
-                _times_sigmoid_slope(slopes, gates, grad_input=factors[t])
+            if keeps is not None:
+                torch.mul(i, 4, out=for_g)
+                factor, half_slope, open_ = keeps
+                open_.copy_(f)
+                _times_sigmoid_slope(o, s, grad_input=half_slope)  # half of dh / d(cell2)
+                _times_sigmoid_slope(slopes, gates, grad_input=factor)
         if keep:
             ctx.save_for_backward(rows, weight, factors, to_cell, forget)
         return hidden
@@ -73,30 +77,33 @@ class _Recurrence(torch.autograd.Function):
         rows, weight, factors, to_cell, forget = ctx.saved_tensors
         T, R, N, H = forget.shape
         of_hidden, of_input = weight[..., :H].contiguous(), weight[..., H:-1].contiguous()
-        grad_weight = torch.zeros_like(weight)
+        grad_by_column = weight.new_zeros(R, weight.shape[-1], 4 * H)
         grad_inputs = rows.new_empty(R, T, N, of_input.shape[-1]) if ctx.needs_input_grad[0] else None
         stretch = rows.new_empty(R, min(STRETCH, T), N, 4 * H)  # gradients of the gates' sums
         grad_sums = [(step, step.split(H, -1)) for step in stretch.unbind(1)]
         given = grad_hidden.unbind(1)
+        each_factor = (part.unbind() for part in factors.split(H, -1))
+        by_step = list(zip(to_cell.unbind(), forget.unbind(), *each_factor, strict=True))
         grad_cell, grad_h = rows.new_zeros(R, N, H), given[-1]
         for t in reversed(range(T)):
             place = t % STRETCH
-            grad_sum, of_gates = grad_sums[place]
-            grad_cell.addcmul_(grad_h, to_cell[t], value=2)
-            for factor, sources, out in zip(
-                factors[t].split(H, -1), (grad_cell, grad_cell, grad_cell, grad_h), of_gates, strict=True
-            ):
-                torch.mul(factor, sources, out=out)
-            grad_cell.mul_(forget[t])
+            grad_sum, (grad_i, grad_f, grad_g, grad_o) = grad_sums[place]
+            half_slope, open_, of_i, of_f, of_g, of_o = by_step[t]
+            grad_cell.addcmul_(grad_h, half_slope, value=2)
+            torch.mul(of_i, grad_cell, out=grad_i)
+            torch.mul(of_f, grad_cell, out=grad_f)
+            torch.mul(of_g, grad_cell, out=grad_g)
+            torch.mul(of_o, grad_h, out=grad_o)
+            grad_cell.mul_(open_)
             if t:
                 grad_h = torch.baddbmm(given[t - 1], grad_sum, of_hidden)
             if not place:
                 steps = min(STRETCH, T - t)
                 sums = stretch[:, :steps].reshape(R, steps * N, 4 * H)
-                grad_weight.baddbmm_(sums.mT, rows[:, t : t + steps].reshape(R, steps * N, -1))
+                grad_by_column.baddbmm_(rows[:, t : t + steps].reshape(R, steps * N, -1).mT, sums)
                 if grad_inputs is not None:
                     grad_inputs[:, t : t + steps] = torch.bmm(sums, of_input).view(R, steps, N, -1)
-        return grad_inputs, grad_weight, None
+        return grad_inputs, grad_by_column.mT, None
 
 
 def run_recurrences(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: Tensor) -> Tensor:
