@@ -70,6 +70,18 @@ def test_a_constant_feature_says_nothing(fit, config):
     np.testing.assert_array_equal(chosen.predict(changed), chosen.predict(test[0]))
 
 
+def test_a_penalty_below_the_rounding_is_refused():
+    x = np.repeat(np.random.default_rng(0).normal(size=(30, 1)), 3, axis=1)  # one feature, three times
+    with pytest.raises(RecipeError, match=r"ridge\.alpha=1e-30 is too small for 3 features of 30 rows"):
+        fit_ridge(x, x[:, 0], x, x[:, 0], parse_recipe(RidgeConfig, {"alpha": [1e-30]}))
+
+
+@pytest.mark.parametrize("raw", [{"alpha": []}, {"alpha": [0]}, {"alpha": ["inf"]}])
+def test_penalties_that_no_recipe_may_have(raw):
+    with pytest.raises(RecipeError, match="alpha"):
+        parse_recipe(RidgeConfig, raw)
+
+
 def test_scaler_by_hand():
     scaler = Scaler.of(np.array([[1, 3, 0.1], [3, 3, 0.1], [5, 3, 0.1]], np.float32))
     np.testing.assert_allclose(

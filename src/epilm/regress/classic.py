@@ -5,29 +5,35 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from pydantic import Field
-from sklearn.metrics.pairwise import rbf_kernel
-from sklearn.svm import SVR
+from scipy.linalg import cho_factor, cho_solve
 
 from epilm.config import Config
 from epilm.errors import RecipeError
 from epilm.evaluate.metrics import pearson
 
+# scikit-learn (1 s) is imported where it is used: a recipe needs none of it.
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 class SvrConfig(Config):
     """Support vector regression with a radial kernel, on standardised features; the best of the grid on validation."""
 
-    c: tuple[float, ...] = Field(default=(0.1, 1.0, 10.0), min_length=1)
-    epsilon: tuple[float, ...] = Field(default=(0.1, 0.5), min_length=1)
+    c: tuple[Positive, ...] = Field(default=(0.1, 1.0, 10.0), min_length=1)
+    """Weights of the errors against the smoothness of the fit."""
+    epsilon: tuple[Annotated[float, Field(ge=0, allow_inf_nan=False)], ...] = Field(default=(0.1, 0.5), min_length=1)
+    """Errors that cost nothing, in units of the target."""
 
 
 class RidgeConfig(Config):
     """Linear regression with an L2 penalty, on standardised features; the best penalty on validation."""
 
-    alpha: tuple[float, ...] = Field(default=(1.0, 10.0, 100.0, 1e3, 1e4, 1e5), min_length=1)
+    alpha: tuple[Positive, ...] = Field(default=(1.0, 10.0, 100.0, 1e3, 1e4, 1e5), min_length=1)
+    """Penalties, as scikit-learn's ``Ridge`` counts them: against the sum of squared errors."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,8 @@ class Radial:
     gamma: float
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
+        from sklearn.metrics.pairwise import rbf_kernel
+
         if not len(self.support):  # all targets lie in the tube
             return np.full(len(values), self.intercept)
         return rbf_kernel(values, self.support, gamma=self.gamma) @ self.weights + self.intercept
@@ -114,6 +122,9 @@ def fit_svr(
     Raises:
         RecipeError: values are missing or infinite, or the validation targets are all equal.
     """
+    from sklearn.metrics.pairwise import rbf_kernel
+    from sklearn.svm import SVR
+
     scaler = _checked(train_x, train_y, validation_x, validation_y)
     train = scaler(train_x)
     variance = float(train.var(dtype=np.float64))
@@ -132,12 +143,15 @@ def fit_svr(
 def fit_ridge(
     train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray, config: RidgeConfig
 ) -> Chosen:
-    """Ridge regression (scikit-learn's ``Ridge``: the intercept is free) for every penalty, by one decomposition.
+    """Ridge regression (scikit-learn's ``Ridge``: the intercept is free) for every penalty of the grid.
 
-    The smaller of the F x F covariances and the n x n Gram matrix is decomposed once: with U diag(s) U' = X X', the weights
-    for a penalty a are X' U diag(1 / (s + a)) U' (y - mean).
+    The smaller of the products X'X [F, F] and XX' [n, n] is made once: for a penalty a, the weights are (X'X + a)^-1 X'y or,
+    the same, X'(XX' + a)^-1 y. A Cholesky factor for each a costs less than one decomposition into eigenvectors for all.
 
-    Args, Raises: as :func:`fit_svr`.
+    Args: as :func:`fit_svr`.
+
+    Raises:
+        RecipeError: as :func:`fit_svr`, or a penalty is too small beside the features' squares for double precision.
     """
     scaler = _checked(train_x, train_y, validation_x, validation_y)
     # centred in double precision, as the free intercept asks
@@ -147,13 +161,20 @@ def fit_ridge(
     mean = float(np.mean(train_y, dtype=np.float64))
     residual = np.asarray(train_y, np.float64) - mean
     wide = train.shape[0] < train.shape[1]
-    scale, basis = np.linalg.eigh(train @ train.T if wide else train.T @ train)
-    scale = np.maximum(scale, 0.0)  # a rounding below zero, divided by a small penalty
-    projected = basis.T @ (residual if wide else train.T @ residual)
+    product = train @ train.T if wide else train.T @ train
+    wanted = residual if wide else train.T @ residual
+    diagonal = np.diagonal(product).copy()
 
     def candidates() -> Iterable[tuple[dict[str, float], Linear]]:
         for alpha in config.alpha:
-            solved = basis @ (projected / (scale + alpha))
+            np.fill_diagonal(product, diagonal + alpha)
+            try:
+                solved = cho_solve(cho_factor(product), wanted)
+            except np.linalg.LinAlgError as error:
+                raise RecipeError(
+                    f"ridge.alpha={alpha:g} is too small for {train.shape[1]} features of {train.shape[0]} rows, whose "
+                    f"squares sum to {diagonal.sum():.3g}. Allowed are penalties above some 1e-15 of it, e.g. 1."
+                ) from error
             weights = train.T @ solved if wide else solved
             yield {"alpha": alpha}, Linear(weights, mean - float(centre @ weights))
 
