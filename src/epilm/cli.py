@@ -94,21 +94,19 @@ def _on_existing(arguments: argparse.Namespace) -> Literal["refuse", "resume", "
 
 
 def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
-    from epilm.config import describe_settings, load_recipe, to_yaml
+    from epilm.config import parse_recipe, read_recipe, to_yaml
     from epilm.runs import refuse_existing
     from epilm.session import ray_session
     from epilm.storage import Location
 
-    recipe_class, run, check = stage.load()
     if arguments.settings:
-        for key, kind, default, text in describe_settings(recipe_class):
-            print(f"{key}  ({kind}{', default ' + default if default else ''})")
-            if text:
-                print(textwrap.fill(text, 110, initial_indent="    ", subsequent_indent="    "))
+        _show_settings(name, stage)
         return 0
     if arguments.recipe is None:
         raise EpilmError(f"epilm {name} needs a recipe: epilm {name} rayjobs/{name}/NAME.yaml [key=value ...].")
-    recipe = load_recipe(recipe_class, arguments.recipe, arguments.overrides)
+    raw = read_recipe(arguments.recipe, arguments.overrides)
+    recipe_class, run, check = stage.load_for(raw)
+    recipe = parse_recipe(recipe_class, raw, source=arguments.recipe)
     if arguments.dry_run:
         if check is not None:
             check(recipe)
@@ -124,6 +122,19 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
         run(recipe, on_existing=on_existing, progress=_progress())
     print(Location(recipe.storage) / recipe.name)
     return 0
+
+
+def _show_settings(name: str, stage: Stage) -> None:
+    """Every setting with type, default and meaning, of each kind of recipe that the stage runs."""
+    from epilm.config import describe_settings
+
+    for number, (kind, load) in enumerate({name: stage.load, **stage.others}.items()):
+        if number:
+            print(f"\n# epilm {name} whose base is a recipe of epilm {kind}")
+        for key, type_, default, text in describe_settings(load()[0]):
+            print(f"{key}  ({type_}{', default ' + default if default else ''})")
+            if text:
+                print(textwrap.fill(text, 110, initial_indent="    ", subsequent_indent="    "))
 
 
 _SETTING = re.compile(r"[A-Za-z_][\w.]*=")

@@ -35,6 +35,15 @@ def load_recipe(cls: type[ConfigT], path: str | Path, overrides: typing.Sequence
     Raises:
         RecipeError: with the dotted path of every wrong key, what was got and what is allowed.
     """
+    return parse_recipe(cls, read_recipe(path, overrides), source=str(path))
+
+
+def read_recipe(path: str | Path, overrides: typing.Sequence[str] = ()) -> dict[str, Any]:
+    """The raw mapping of a YAML recipe under ``key.path=value`` overrides.
+
+    Raises:
+        RecipeError: no such file, not YAML, or no mapping.
+    """
     path = Path(path)
     if not path.is_file():
         raise RecipeError(f"recipe not found: {path}. Give the path of a YAML file; examples are in rayjobs/.")
@@ -45,7 +54,7 @@ def load_recipe(cls: type[ConfigT], path: str | Path, overrides: typing.Sequence
     if not isinstance(raw, dict):
         what = "is empty" if raw is None else f"holds {type(raw).__name__}"
         raise RecipeError(f"{path} {what}, not a mapping of settings. Write `name: NAME` and so on; see rayjobs/.")
-    return parse_recipe(cls, apply_overrides(raw, overrides), source=str(path))
+    return apply_overrides(raw, overrides)
 
 
 def apply_overrides(raw: dict[str, Any], overrides: typing.Sequence[str]) -> dict[str, Any]:

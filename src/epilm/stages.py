@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 Loaded = tuple[type, Callable[..., Any], Callable[[Any], Any] | None]
@@ -18,6 +18,15 @@ class Stage:
     teaches: str
     load: Callable[[], Loaded]
     uses_ray: bool = True
+    others: Mapping[str, Callable[[], Loaded]] = field(default_factory=dict)
+    """Further kinds of recipe that the stage runs, by name."""
+    kind_of: Callable[[Mapping[str, Any]], str | None] = lambda raw: None
+    """Which of ``others`` a raw recipe is; None: the one of ``load``."""
+
+    def load_for(self, raw: Mapping[str, Any]) -> Loaded:
+        """What runs a raw recipe."""
+        kind = self.kind_of(raw)
+        return (self.load if kind is None else self.others[kind])()
 
 
 def _simulate() -> Loaded:
@@ -55,6 +64,26 @@ def _tune() -> Loaded:
     from epilm.tune.sweep import run_tune
 
     return TuneRecipe, run_tune, check_tune
+
+
+def _tune_expression() -> Loaded:
+    from epilm.expression.tune import check_tune_expression, run_tune_expression
+    from epilm.expression.tune_recipe import TuneExpressionRecipe
+
+    return TuneExpressionRecipe, run_tune_expression, check_tune_expression
+
+
+def _kind_of_tune(raw: Mapping[str, Any]) -> str | None:
+    """By the base, which is a mapping or the path of one; by the row where the base cannot be read."""
+    from epilm.tune.recipe import read_base
+
+    try:
+        base = read_base(raw.get("base"), "base")
+    except ValueError:
+        base = None
+    keys = set(base) if isinstance(base, Mapping) else set()
+    is_expression = keys & {"data", "expression", "pair"} if keys else "row" in raw
+    return "expression" if is_expression and "task" not in keys else None
 
 
 def _eval_masking() -> Loaded:
@@ -192,11 +221,15 @@ STAGES: dict[str, Stage] = {
         _pretrain,
     ),
     "tune": Stage(
-        "search masking policies and hyper-parameters with Ray Tune",
+        "search settings of pre-training or of expression with Ray Tune",
         "Optuna draws settings of a pretrain recipe, ASHA stops the hopeless; all trials see equally many tokens and are "
         "compared on the same hidden bases of validation contigs. Writes the best as a recipe that `epilm pretrain` runs, and "
-        "confirms it from fresh seeds on test contigs. A killed sweep goes on with --resume.",
+        "confirms it from fresh seeds on test contigs. With an expression recipe as its base it searches one row of "
+        "that table by validation Pearson r, and confirms the best against the base on the test genes. A killed sweep goes on "
+        "with --resume.",
         _tune,
+        others={"expression": _tune_expression},
+        kind_of=_kind_of_tune,
     ),
     "eval-masking": Stage(
         "pre-train every masking policy from the same seeds and compare",

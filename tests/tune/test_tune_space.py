@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import warnings
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from epilm.config import parse_recipe
 from epilm.errors import RecipeError
+from epilm.tune.records import Evaluation, TrialRecord
+from epilm.tune.search import importance, make_search
 from epilm.tune.space import Parameter, draw, order, random_choice, samples
 
 POLICY, RATE, PATIENCE = "task.dna_mask.policy", "task.dna_mask.rate", "task.dna_mask.cm_gems.patience"
@@ -44,6 +47,33 @@ def test_wrong_parameters_are_refused(parameter, message):
 
 def test_floats_that_yaml_reads_as_text_are_floats():
     assert Parameter(values=("1e-3", "3.0E+2", "e-3", "1")).values == (1e-3, 300.0, "e-3", "1")
+
+
+def test_values_may_be_lists():
+    assert Parameter(values=([1, 2], ["1e-3", 6], None)).values == ((1, 2), (1e-3, 6), None)
+    with pytest.raises(RecipeError, match="holds a value twice"):
+        parse_recipe(Parameter, {"values": [[1, 2], [1, 2]]})
+
+
+def test_lists_are_drawn_and_weighed():
+    """Optuna itself knows numbers and text alone, and warns of anything else."""
+    space = {"a": Parameter(values=((1, 2), (1, 3, 6), None))}
+    search = make_search(space, mode="max", seed=0, trials=9)
+    records = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        for number in range(9):
+            config = search.suggest(str(number))
+            assert config is not None
+            value, found = config["a"], float(config["a"] == [1, 2])
+            search.on_trial_complete(str(number), {"value": found, "training_iteration": 1})
+            evaluations = (Evaluation(1, None, found),)
+            records.append(TrialRecord(f"t{number}", "", {"a": value}, "finished", evaluations, None, 1.0, None))
+            assert config == {"number": number, "a": value}
+    assert {str(r.parameters["a"]) for r in records} == {"[1, 2]", "[1, 3, 6]", "None"}
+    shares, note = importance(records, space, mode="max", evaluations=1)
+    assert shares == {"a": 1.0}
+    assert note.startswith("PED-ANOVA over 9 trials")
 
 
 def test_values_keep_their_kind():

@@ -102,8 +102,14 @@ def _check_equal(trials: list[Trial], budget_tokens: int | None) -> None:
         )
 
 
-def check_concurrency(train: TrainConfig, max_concurrent: int, ray_config: RayConfig) -> None:
+def check_concurrency(
+    train: TrainConfig, max_concurrent: int, ray_config: RayConfig, *, side_by_side: int = 1, where: str = "base.train"
+) -> None:
     """A local Ray cannot grow: trials whose workers do not fit beside each other would wait for ever.
+
+    Args:
+        side_by_side: trainings of a trial at a time.
+        where: dotted place of ``train`` in the recipe.
 
     Raises:
         RecipeError: with how many trials fit.
@@ -112,10 +118,11 @@ def check_concurrency(train: TrainConfig, max_concurrent: int, ray_config: RayCo
     if ray_config.address != "local" or ray.is_initialized():
         return
     have = ray_config.num_cpus or 2 * (os.cpu_count() or 1)
-    need = train.allowed_workers[0] * train.cpus_per_worker + 1
+    need = side_by_side * (train.allowed_workers[0] * train.cpus_per_worker + 1)
     if max_concurrent * need > have:
+        fewer = f"fewer trainings side by side (base.max_concurrent={side_by_side}), " if side_by_side > 1 else ""
         raise RecipeError(
             f"max_concurrent={max_concurrent}: each trial needs {need:g} CPUs (its workers and one for its data); the local "
-            f"Ray has {have}, enough for {int(have // need)}. Use max_concurrent={max(1, int(have // need))}, fewer workers "
-            f"(base.train.num_workers), or ray.num_cpus={int(-(-max_concurrent * need // 1))}."
+            f"Ray has {have}, enough for {int(have // need)}. Use max_concurrent={max(1, int(have // need))}, {fewer}fewer "
+            f"workers ({where}.num_workers), or ray.num_cpus={int(-(-max_concurrent * need // 1))}."
         )

@@ -7,7 +7,7 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from ray import tune
@@ -35,6 +35,7 @@ def run_experiment(
     scheduler: Any = None,
     trials: int = 1,
     fail_fast: bool = False,
+    trainable: Callable[..., None] = run_trial,
 ) -> None:
     """Run every trial to its end. With state of a former attempt in ``<run>/<name>``: those that ended are kept, failed and
     unfinished ones go on from their checkpoints.
@@ -45,6 +46,7 @@ def run_experiment(
 
     Args:
         config: Tune's space of a grid; ``search`` where trials are drawn.
+        trainable: what a trial does, given what Tune hands to it and ``plan=plan``.
 
     Raises:
         EpilmError: a trial failed, with ``fail_fast``.
@@ -62,7 +64,7 @@ def run_experiment(
     own_process = tune.PlacementGroupFactory([{"CPU": 0, _HEAD: head_share(max_concurrent)}])
     with _quiet(), _own_signals():
         tune.run(
-            tune.with_parameters(run_trial, plan=plan),
+            tune.with_parameters(trainable, plan=plan),
             name=name,
             storage_path=str(plan.folder),
             config=config,

@@ -53,15 +53,14 @@ class TrialLog(tune.Callback):
         self._write("started", made.id, config=trial.config)
         settings = "  ".join(f"{key.rpartition('.')[2]}={_short(value)}" for key, value in made.parameters.items())
         goes_on = f" (has {before[-1].index} of {made.evaluations} evaluations)" if before else ""
-        self._progress(f"{made.id} starts{goes_on}: {settings or 'as the base'}  {made.steps} steps")
+        self._progress(f"{made.id} starts{goes_on}: {settings or 'as the base'}  {made.size}")
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
         made = self._plan.trial(trial.config)
         index, value = int(result[EVALUATION]), finite(result[VALUE])
-        per_evaluation = made.every * made.tokens_per_step
-        self._write("evaluated", made.id, index=index, tokens=index * per_evaluation, value=value)
+        self._write("evaluated", made.id, index=index, tokens=made.tokens_at(index), value=value)
         self._progress(f"{made.id} {index}/{made.evaluations}  {self._plan.metric} {_short(value)}")
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -1,4 +1,4 @@
-"""What a trial is: from what Tune hands to it, to its pretrain recipe and its folder. Pure, and sent to every trial."""
+"""What a trial is: from what Tune hands to it, to its recipe and its folder. Pure, and sent to every trial."""
 
 from __future__ import annotations
 
@@ -18,6 +18,43 @@ NUMBER = "number"
 """Key of a trial's number in what Tune hands to it, beside the drawn settings."""
 RUN = "run"
 """Key of a run's id in what Tune hands to it in a comparison."""
+
+
+class AnyTrial(Protocol):
+    """What the log and the records of a sweep ask of a trial."""
+
+    @property
+    def id(self) -> str:
+        """Its name in the log."""
+        ...
+
+    @property
+    def path(self) -> str:
+        """Its run folder, relative to the sweep's."""
+        ...
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Dotted settings that make it what it is."""
+        ...
+
+    @property
+    def evaluations(self) -> int:
+        """Evaluations of the whole trial."""
+        ...
+
+    @property
+    def size(self) -> str:
+        """How much it is, in words."""
+        ...
+
+    def index_of(self, step: int) -> int:
+        """Number of the evaluation at a step, from 1."""
+        ...
+
+    def tokens_at(self, evaluation: int) -> int | None:
+        """Tokens seen at an evaluation; None where trials are not counted in tokens."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -54,13 +91,20 @@ class Trial:
         return -(-step // self.every)
 
     @property
+    def size(self) -> str:
+        return f"{self.steps} steps"
+
+    @property
     def tokens(self) -> int:
         """Of the whole budget."""
         return self.steps * self.tokens_per_step
 
+    def tokens_at(self, evaluation: int) -> int:
+        return min(evaluation * self.every, self.steps) * self.tokens_per_step
+
 
 class Plan(Protocol):
-    """How Tune's trials become trainings."""
+    """How Tune's trials become runs."""
 
     @property
     def folder(self) -> Location: ...
@@ -69,6 +113,12 @@ class Plan(Protocol):
     def metric(self) -> str:
         """``<set>/<figure>`` that is followed."""
         ...
+
+    def trial(self, config: Mapping[str, Any]) -> AnyTrial: ...
+
+
+class TrainingPlan(Plan, Protocol):
+    """How Tune's trials become trainings."""
 
     def trial(self, config: Mapping[str, Any]) -> Trial: ...
 

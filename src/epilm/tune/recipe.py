@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from epilm.config import Config
 from epilm.errors import RecipeError
@@ -96,6 +96,22 @@ class _WithBase(Recipe):
         return identity
 
 
+def _with_dashboard(value: Any) -> Any:
+    return {"dashboard": True, **value} if isinstance(value, Mapping) else value
+
+
+def _dashboard_is_on(value: RayConfig) -> RayConfig:
+    if not value.dashboard:
+        raise ValueError(
+            "dashboard=false: a trial that is stopped early would hold its CPUs for ever. Set ray.dashboard=true."
+        )
+    return value
+
+
+SweepRay = Annotated[RayConfig, BeforeValidator(_with_dashboard), AfterValidator(_dashboard_is_on)]
+"""Of a search: the dashboard is on, whatever else Ray is told."""
+
+
 class TuneRecipe(_WithBase):
     """``epilm tune``: search over settings of pre-training at equal tokens, early stop, then a confirmation on fresh seeds."""
 
@@ -114,20 +130,11 @@ class TuneRecipe(_WithBase):
     """End the sweep at the first trial that raises an error; else it is recorded and the others go on."""
     confirm: ConfirmConfig | None = ConfirmConfig()
     """Confirmation of the choice; null = none."""
-    ray: RayConfig = RayConfig(dashboard=True)
+    ray: SweepRay = RayConfig(dashboard=True)
     """Where the run computes. The dashboard is on: Ray frees what a stopped trial held by asking it."""
-
-    @field_validator("ray", mode="before")
-    @classmethod
-    def _with_dashboard(cls, value: Any) -> Any:
-        return {"dashboard": True, **value} if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _comparable(self) -> Self:
-        if not self.ray.dashboard:
-            raise ValueError(
-                "ray.dashboard=false: a trial that is stopped early would hold its CPUs for ever. Set ray.dashboard=true."
-            )
         if self.asha and self.asha.grace >= self.evaluations:
             raise ValueError(
                 f"asha.grace={self.asha.grace} stops no trial before its end ({self.evaluations} evaluations). "

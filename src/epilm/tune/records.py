@@ -13,17 +13,18 @@ from typing import Any
 
 from epilm.runs import read_metrics
 from epilm.storage import Location
-from epilm.tune.plan import Plan, Trial
+from epilm.tune.plan import AnyTrial, Plan
 
 ENDED = ("finished", "stopped", "failed")
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation of a trial; ``value`` is None where the metric is no number (training diverged)."""
+    """One evaluation of a trial; ``value`` is None where the metric is no number (training diverged), ``tokens`` where trials
+    are not counted in tokens."""
 
     index: int
-    tokens: int
+    tokens: int | None
     value: float | None
 
 
@@ -36,7 +37,7 @@ class TrialRecord:
     parameters: dict[str, Any]
     status: str
     evaluations: tuple[Evaluation, ...]
-    budget_tokens: int
+    budget_tokens: int | None
     seconds: float
     error: str | None
 
@@ -45,7 +46,9 @@ class TrialRecord:
         return self.evaluations[-1].value if self.evaluations else None
 
     @property
-    def tokens(self) -> int:
+    def tokens(self) -> int | None:
+        if self.budget_tokens is None:
+            return None
         return self.evaluations[-1].tokens if self.evaluations else 0
 
     def as_json(self) -> dict[str, Any]:
@@ -66,16 +69,15 @@ def finite(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
-def evaluations_of(folder: Location, trial: Trial, metric: str) -> tuple[Evaluation, ...]:
+def evaluations_of(folder: Location, trial: AnyTrial, metric: str) -> tuple[Evaluation, ...]:
     """A trial's evaluations so far, from its own ``metrics.jsonl``, where a resumed trial has each once."""
     set_name, _, name = metric.partition("/")
     records = [r for r in read_metrics(folder / trial.path) if r["kind"] == "eval" and r["set"] == set_name]
-    return tuple(
-        Evaluation(trial.index_of(r["step"]), r["step"] * trial.tokens_per_step, finite(r.get(name))) for r in records
-    )
+    values = [(trial.index_of(r["step"]), finite(r.get(name))) for r in records]
+    return tuple(Evaluation(index, trial.tokens_at(index), value) for index, value in values)
 
 
-def fate(trial: Trial, evaluations: tuple[Evaluation, ...], *, whole: bool) -> tuple[str, str | None]:
+def fate(trial: AnyTrial, evaluations: tuple[Evaluation, ...], *, whole: bool) -> tuple[str, str | None]:
     """(status, error) of a trial that ended without an exception; ``whole``: it came to its own end."""
     lost = next((e for e in evaluations if e.value is None), None)
     if lost is not None:
@@ -127,7 +129,7 @@ def collect(plan: Plan, events: Iterable[dict[str, Any]]) -> list[TrialRecord]:
                 trial.parameters,
                 own[-1]["event"],
                 tuple(e for e in evaluations if last is None or e.index <= last),
-                trial.tokens,
+                trial.tokens_at(trial.evaluations),
                 seconds_of(own),
                 own[-1].get("error"),
             )
@@ -143,9 +145,12 @@ def best_of(records: Iterable[TrialRecord], mode: str) -> TrialRecord | None:
 
 
 def spent(records: list[TrialRecord]) -> dict[str, float]:
-    """What the sweep cost, and what it would have cost without early stops."""
+    """What the sweep cost, and, where trials are counted in tokens, what it would have cost without early stops."""
+    seconds = round(sum(r.seconds for r in records), 1)
+    if any(r.budget_tokens is None for r in records):
+        return {"seconds": seconds}
     return {
-        "tokens": sum(r.tokens for r in records),
-        "seconds": round(sum(r.seconds for r in records), 1),
-        "tokens_without_stopping": sum(r.budget_tokens for r in records),
+        "tokens": sum(r.tokens or 0 for r in records),
+        "seconds": seconds,
+        "tokens_without_stopping": sum(r.budget_tokens or 0 for r in records),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -18,7 +19,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from epilm.tune.plan import NUMBER
 from epilm.tune.records import TrialRecord
-from epilm.tune.space import Drawn, Parameter, Scalar, draw
+from epilm.tune.space import Drawn, Parameter, Scalar, Value, draw
 from epilm.tune.trainable import VALUE
 
 FEWEST = 8
@@ -34,23 +35,30 @@ class Drawing:
         self._space = dict(space)
 
     def __call__(self, trial: Any) -> dict[str, Any]:
-        def choose(key: str, parameter: Parameter) -> Scalar:
+        lists: dict[str, Any] = {}
+
+        def choose(key: str, parameter: Parameter) -> Value:
             found = distribution(parameter)
             if isinstance(found, CategoricalDistribution):
-                return trial.suggest_categorical(key, found.choices)
+                value = trial.suggest_categorical(key, found.choices)
+                of_text = {_choice(v): v for v in parameter.values or () if isinstance(v, tuple)}
+                if isinstance(value, str) and value in of_text:
+                    value = of_text[value]
+                    lists[key] = list(value)
+                return value
             if isinstance(found, IntDistribution):
                 return trial.suggest_int(key, found.low, found.high, step=found.step, log=found.log)
             assert isinstance(found, FloatDistribution)
             return trial.suggest_float(key, found.low, found.high, step=found.step, log=found.log)
 
         draw(self._space, choose)
-        return {NUMBER: trial.number}
+        return {**lists, NUMBER: trial.number}
 
 
 def distribution(parameter: Parameter) -> BaseDistribution:
     """Optuna's form of a parameter."""
     if parameter.values is not None:
-        return CategoricalDistribution(parameter.values)
+        return CategoricalDistribution([_choice(value) for value in parameter.values])
     assert parameter.low is not None
     assert parameter.high is not None
     if parameter.int:
@@ -58,6 +66,11 @@ def distribution(parameter: Parameter) -> BaseDistribution:
             round(parameter.low), round(parameter.high), log=parameter.log, step=round(parameter.step or 1)
         )
     return FloatDistribution(parameter.low, parameter.high, log=parameter.log, step=parameter.step)
+
+
+def _choice(value: Any) -> Scalar:
+    """Optuna chooses among numbers and text alone: a list as its JSON."""
+    return json.dumps(value) if isinstance(value, tuple | list) else value
 
 
 def make_search(space: Mapping[str, Parameter], *, mode: str, seed: int, trials: int) -> OptunaSearch:
@@ -84,7 +97,8 @@ def importance(
     index = max((i for i, found in values.items() if len(found) >= FEWEST), default=None)
     if index is None:
         most = max(map(len, values.values()), default=0)
-        return None, f"{most} trials can be compared at equal tokens; the importance of settings needs {FEWEST}."
+        equal = " at equal tokens" if evaluations > 1 else ""
+        return None, f"{most} trials can be compared{equal}; the importance of settings needs {FEWEST}."
     points = values[index]
     shares = _ped_anova(points, space, mode)
     note = f"PED-ANOVA over {len(points)} trials at evaluation {index} of {evaluations}"
@@ -99,7 +113,8 @@ def _ped_anova(points: list[tuple[Drawn, float]], space: Mapping[str, Parameter]
     study = optuna.create_study(direction="minimize" if mode == "min" else "maximize")
     for parameters, value in points:
         distributions = {key: distribution(space[key]) for key in parameters}
-        study.add_trial(optuna.trial.create_trial(params=parameters, distributions=distributions, value=value))
+        params = {key: _choice(value) for key, value in parameters.items()}
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=distributions, value=value))
     # its authors ask for at least five trials among the good ones
     evaluator = PedAnovaImportanceEvaluator(target_quantile=min(0.5, max(0.1, 5 / len(points))))
     with warnings.catch_warnings():

@@ -1,4 +1,4 @@
-"""The search space: dotted settings of the pretrain recipe, each with its values or its range, some under a condition.
+"""The search space: dotted settings of a recipe, each with its values or its range, some under a condition.
 
 Pure: how a number is drawn is the caller's affair (Optuna's trial in a sweep, ``random.Random`` in a check).
 """
@@ -16,8 +16,10 @@ from epilm.config import Config
 from epilm.errors import RecipeError
 
 Scalar = bool | int | float | str | None
+Value = Scalar | tuple[Scalar, ...]
+"""What a setting may be; a tuple where it is a list (thresholds, say)."""
 Space = Mapping[str, "Parameter"]
-Drawn = dict[str, Scalar]
+Drawn = dict[str, Value]
 
 _FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 
@@ -25,8 +27,8 @@ _FLOAT = re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+")
 class Parameter(Config):
     """What one setting may be: ``values``, or ``low`` to ``high``."""
 
-    values: tuple[Scalar, ...] | None = None
-    """The values to choose from."""
+    values: tuple[Value, ...] | None = None
+    """The values to choose from; lists are values as well, e.g. ``[[1, 2], [1, 3, 6]]``."""
     low: float | None = None
     """Smallest value of a range."""
     high: float | None = None
@@ -35,18 +37,17 @@ class Parameter(Config):
     """Draw evenly on a logarithmic scale."""
     step: float | None = None
     """Distance between the values of a range."""
-    when: dict[str, tuple[Scalar, ...]] = {}
+    when: dict[str, tuple[Value, ...]] = {}
     """The setting takes part only where these other settings of the space have one of these values."""
     int: bool = False
     """The range holds whole numbers."""
 
     @field_validator("values", mode="after")
     @classmethod
-    def _distinct(cls, values: tuple[Scalar, ...] | None) -> tuple[Scalar, ...] | None:
+    def _distinct(cls, values: tuple[Value, ...] | None) -> tuple[Value, ...] | None:
         if values is None:
             return None
-        # YAML 1.1 reads 1e-3 as a string: it wants 1.0e-3
-        read = tuple(float(v) if isinstance(v, str) and _FLOAT.fullmatch(v) else v for v in values)
+        read = tuple(tuple(map(_read, v)) if isinstance(v, tuple) else _read(v) for v in values)
         if not read:
             raise ValueError("is empty; give at least two values.")
         if len({(type(v), v) for v in read}) < len(read):
@@ -82,7 +83,7 @@ class Parameter(Config):
             raise ValueError(f"high={high:g} is not low + n x step ({low:g} + n x {step:g}). Try high={reachable:g}.")
 
     @property
-    def ends(self) -> tuple[Scalar, ...]:
+    def ends(self) -> tuple[Value, ...]:
         """Every value of a choice; both ends of a range."""
         if self.values is not None:
             return self.values
@@ -91,6 +92,11 @@ class Parameter(Config):
     def describe(self) -> dict[str, Any]:
         """As it was written: without the settings left alone."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def _read(value: Scalar) -> Scalar:
+    """YAML 1.1 reads 1e-3 as a string: it wants 1.0e-3."""
+    return float(value) if isinstance(value, str) and _FLOAT.fullmatch(value) else value
 
 
 def order(space: Space) -> list[str]:
@@ -112,7 +118,7 @@ def order(space: Space) -> list[str]:
     return ordered
 
 
-def _check_condition(space: Space, key: str, other: str, wanted: tuple[Scalar, ...]) -> None:
+def _check_condition(space: Space, key: str, other: str, wanted: tuple[Value, ...]) -> None:
     if other not in space:
         raise RecipeError(
             f"space.{key}.when names {other!r}, which is not in the space. It may name: {', '.join(space)}."
@@ -129,7 +135,7 @@ def _check_condition(space: Space, key: str, other: str, wanted: tuple[Scalar, .
         )
 
 
-def draw(space: Space, choose: Callable[[str, Parameter], Scalar]) -> Drawn:
+def draw(space: Space, choose: Callable[[str, Parameter], Value]) -> Drawn:
     """One point of the space: the keys that take part, in the order of :func:`order`, each as ``choose`` says."""
     drawn: Drawn = {}
     for key in order(space):
@@ -139,10 +145,10 @@ def draw(space: Space, choose: Callable[[str, Parameter], Scalar]) -> Drawn:
     return drawn
 
 
-def random_choice(generator: random.Random) -> Callable[[str, Parameter], Scalar]:
+def random_choice(generator: random.Random) -> Callable[[str, Parameter], Value]:
     """A ``choose`` that draws evenly (also over a logarithmic range: it is for checks)."""
 
-    def choose(key: str, parameter: Parameter) -> Scalar:
+    def choose(key: str, parameter: Parameter) -> Value:
         if parameter.values is not None:
             return generator.choice(parameter.values)
         assert parameter.low is not None

@@ -8,20 +8,25 @@ from typing import Any
 from epilm.tune.figures import CONFIDENCE, needs_no_model
 
 _SAME = 1e-9
+_BY_SEED = f"{CONFIDENCE:.0%} interval, paired by seed"
 
 
-def format_comparison(comparison: Mapping[str, Any]) -> str:
-    """A block a metric: each arm's mean and deviation over seeds, and its margin to the baseline with its interval."""
+def format_comparison(comparison: Mapping[str, Any], interval: str = _BY_SEED) -> str:
+    """A block a metric: each arm's mean and deviation over seeds, and its margin to the baseline with its interval.
+
+    Args:
+        interval: what the margins' interval is.
+    """
     arms = comparison["arms"]
     names = dict.fromkeys(name for arm in arms for name in arm["summary"])
     metrics = [name for name in names if not needs_no_model(name)]
-    return "\n\n".join("\n".join(_block(comparison, metric)) for metric in metrics)
+    return "\n\n".join("\n".join(_block(comparison, metric, interval)) for metric in metrics)
 
 
-def _block(comparison: Mapping[str, Any], metric: str) -> list[str]:
+def _block(comparison: Mapping[str, Any], metric: str, interval: str) -> list[str]:
     baseline = comparison["baseline"]
     margins = {m["arm"]: m for m in comparison["margins"] if m["metric"] == metric}
-    rows = [["arm", "mean", "sd", "n", f"margin to {baseline} [{CONFIDENCE:.0%} interval, paired by seed]"]]
+    rows = [["arm", "mean", "sd", "n", f"margin to {baseline} [{interval}]"]]
     for arm in comparison["arms"]:
         found = arm["summary"].get(metric)
         if found is not None:

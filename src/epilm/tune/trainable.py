@@ -11,10 +11,10 @@ from ray.tune.integration.ray_train import TuneReportCallback
 
 from epilm.config import fingerprint
 from epilm.errors import CheckpointError
-from epilm.runs import Run, open_run, read_metrics
+from epilm.runs import Recipe, Run, open_run, read_metrics
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.train.launch import fit
-from epilm.tune.plan import Plan, Trial
+from epilm.tune.plan import TrainingPlan, Trial
 from epilm.tune.records import evaluations_of, finite
 from epilm.tune.release import PLACEMENT_GROUP, NotePlacementGroup
 
@@ -39,11 +39,11 @@ def _report(index: int, value: float | None) -> dict[str, Any]:
     return {EVALUATION: index, VALUE: math.nan if value is None else value}
 
 
-def run_trial(config: dict[str, Any], plan: Plan) -> None:
+def run_trial(config: dict[str, Any], plan: TrainingPlan) -> None:
     """Train a trial, or take what a former attempt reached."""
     trial = plan.trial(config)
     task = MaskedEpigenomeTask(trial.recipe.task, trial.recipe.seed)
-    run = _open(trial, task.data_fingerprint())
+    run = open_trial(trial.recipe, {"corpus": task.data_fingerprint()})
     if run.result.exists():  # Tune was killed before it noted the end
         last = evaluations_of(plan.folder, trial, plan.metric)[-1]
         tune.report(_report(last.index, last.value))
@@ -57,13 +57,14 @@ def run_trial(config: dict[str, Any], plan: Plan) -> None:
     )
 
 
-def _open(trial: Trial, data: str) -> Run:
+def open_trial(recipe: Recipe, data: dict[str, str]) -> Run:
+    """The run folder of a trial, as a former attempt left it."""
     try:
-        return open_run(trial.recipe, stage="trial", on_existing="resume", data={"corpus": data})
+        return open_run(recipe, stage="trial", on_existing="resume", data=data)
     except CheckpointError:
         # A draw that Tune had not yet kept when it was killed: this trial has another. The sweep itself, whose recipe and
-        # corpus are the same as before, has been compared already.
-        return open_run(trial.recipe, stage="trial", on_existing="overwrite", data={"corpus": data})
+        # data are the same as before, has been compared already.
+        return open_run(recipe, stage="trial", on_existing="overwrite", data=data)
 
 
 def final_metrics(run: Run, steps: int) -> dict[str, float | None]:
