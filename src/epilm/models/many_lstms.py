@@ -1,7 +1,10 @@
-"""Many small bidirectional LSTMs of the same shape that run together: a step is one batched product, not one for each.
+"""Many small bidirectional LSTMs of the same shape that run together.
 
 Two directions of E LSTMs are 2E recurrences; a direction that reads backwards gets its input reversed and goes forwards.
 Gates and biases are those of ``torch.nn.LSTM`` (input, forget, cell, output).
+
+In float32 on CPUs a compiled kernel runs each recurrence from its first step to its last (``recurrence_native.py``);
+elsewhere, or without a compiler, a step of all recurrences is one batched product.
 
 Shapes: E = LSTMs, R = 2E recurrences, T = steps, N = rows of the batch, I = input size, H = hidden size.
 """
@@ -15,6 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from epilm.models.recurrence_native import NativeRecurrence, kernel
 
 STRETCH = 10
 """Steps whose weight gradients are summed by one product in the backward pass: few enough to lie in the cache."""
@@ -119,6 +124,9 @@ def run_recurrences(inputs: Tensor, weight_ih: Tensor, weight_hh: Tensor, bias: 
     dtype = torch.promote_types(weight_hh.dtype, torch.float32)
     H = weight_hh.shape[-1]
     with torch.autocast(weight_hh.device.type, enabled=False):
+        if dtype == torch.float32 and weight_hh.device.type == "cpu" and kernel() is not None:
+            parts = (part.to(dtype) for part in (inputs, weight_ih, weight_hh, bias))
+            return NativeRecurrence.apply(*parts, torch.is_grad_enabled())  # pyright: ignore[reportReturnType]
         weight = torch.cat([weight_hh, weight_ih, bias.unsqueeze(-1)], -1).to(dtype)
         doubled = torch.ones(4, 1, dtype=dtype, device=weight.device)
         doubled[2] = 2
