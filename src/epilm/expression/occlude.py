@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import ray
-from ray import cloudpickle
 from ray.exceptions import RayError
 
 from epilm.errors import user_error
@@ -46,7 +46,7 @@ class FittedRow:
         assert self.maker is not None
         features = self.maker.make(genes, self.key.inputs)
         if self.pickled is not None:
-            return cloudpickle.loads(self.pickled.read_bytes()).predict(features.values)
+            return pickle.loads(self.pickled.read_bytes()).predict(features.values)
         assert self.booster is not None
         return _boosted(self.booster, features.values, features.names)
 

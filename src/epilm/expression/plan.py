@@ -20,8 +20,8 @@ from epilm.expression.recipe import (
 )
 from epilm.histone.bpe import END, EncodedLines, WordTokenizer
 from epilm.histone.config import SPLITS
-from epilm.histone.load import fingerprint_of, load_pairs
-from epilm.histone.pairs import PairedGenes
+from epilm.histone.load import load_pairs
+from epilm.histone.pairs import PairedGenes, fingerprint_of
 from epilm.histone.words import LINES, Cuts, fit_cuts, lines_of
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.tasks.expression_recipe import Inputs, LanguageModelShape

@@ -13,7 +13,7 @@ from typing import Any
 from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.languages import language_job, trained_language
 from epilm.expression.plan import ExpressionPlan, RowKey
-from epilm.expression.recipe import ALL_INPUTS, LanguageModel, StaticArm, TokensArm
+from epilm.expression.recipe import ALL_INPUTS, StaticArm, TokensArm
 from epilm.expression.rows_on_features import FeatureRow, Fitting, boosted
 from epilm.expression.store import Store
 from epilm.histone.words import LINES
@@ -34,9 +34,6 @@ XGBOOST_DEFAULTS = Boost(
     max_bin=256,
 )
 """Those of ``xgboost.XGBRegressor``."""
-
-LANGUAGE = LanguageModel(texts=("cells",), genes=("train", "validation"))
-"""GPT-2 of width 32, context 64, 8 layers and heads, 1,000 steps of 64 at 1e-3 (sections 6.2 and 6.3)."""
 
 REPORTED: dict[tuple[str, Inputs], float] = {
     ("raw_tokens", "raw_c"): 0.403,
@@ -80,7 +77,7 @@ def run_published(plan: ExpressionPlan, run: Run, progress: Callable[[str], None
     if not missing:
         return store
     jobs = {
-        seed: language_job(plan, "gpt2", LANGUAGE, tokenizer, language_table, folder / "models", seed)
+        seed: language_job(plan, "gpt2", protocol.model, tokenizer, language_table, folder / "models", seed)
         for seed in plan.recipe.seeds
     }
     for job, result in train_all(list(jobs.values()), max_concurrent=plan.recipe.max_concurrent):

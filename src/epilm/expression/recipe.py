@@ -186,7 +186,17 @@ class PublishedProtocol(Config):
 
     num_tokens: int = Field(default=207, ge=1)
     """Tokens of a line that are features; the published lines end in ``<mask>``, which is seven tokens of the BPE."""
-    fit_on: tuple[Literal["train", "validation"], ...] = ("train", "validation")
+    fit_on: tuple[Literal["train", "validation"], ...] = Field(default=("train", "validation"), min_length=1)
+    """Genes on which xgboost is fitted: the paper does not say."""
+    model: LanguageModel = LanguageModel(texts=("cells",), genes=("train", "validation"))
+    """GPT-2 of width 32, context 64, 8 layers and heads, 1,000 steps of 64 at 1e-3 (sections 6.2 and 6.3), on the lines of both
+    cell types."""
+
+    @model_validator(mode="after")
+    def _is_gpt2(self) -> Self:
+        if self.model.kind != "gpt2":
+            raise ValueError("published.model.kind: the protocol's tokenizer has no mask token; use gpt2.")
+        return self
 
 
 class ExpressionRecipe(Recipe):

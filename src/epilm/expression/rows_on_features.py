@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import ray
-from ray import cloudpickle
 from ray.exceptions import RayError
 
 from epilm.errors import user_error
@@ -173,5 +173,5 @@ def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeCon
     for split in ASKED:
         values[genes.rows(split)] = chosen.predict(x[genes.rows(split)])
     folder = (models / row.key.arm / row.key.inputs).mkdir()
-    (folder / f"seed-{row.seed}.pkl").write_bytes(cloudpickle.dumps(chosen))
+    (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps(chosen))
     return Outcome(row.key, row.seed, values, dict(chosen.settings), x.shape[1])

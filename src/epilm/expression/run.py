@@ -7,7 +7,7 @@ folder (``models``, ``boosters``, ``parts``), so that ``--resume`` goes on where
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -256,8 +256,10 @@ class Study:
             "chosen": [outcome.chosen for outcome in outcomes],
         }
 
-    def _margin(self, a: dict[str, Any], b: dict[str, Any], truth: Any, options: dict[str, Any]) -> dict[str, Any]:
-        def matrix(row: dict[str, Any]) -> Any:
+    def _margin(
+        self, a: Mapping[str, Any], b: Mapping[str, Any], truth: Any, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        def matrix(row: Mapping[str, Any]) -> Any:
             return self.store.matrix(RowKey(row["arm"], row["inputs"]), tuple(row["seeds"]), "test")
 
         return {

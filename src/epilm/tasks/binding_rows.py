@@ -55,10 +55,6 @@ class BindingRows:
         return of_states[which], of_tracks[which]
 
     @property
-    def in_memory(self) -> bool:
-        return False
-
-    @property
     def row_bytes(self) -> int:
         """Bytes of a row as shipped."""
         states = bins_per_window(self.config.input_bp, self.manifest.bin_bp) if self.uses_states else 0
@@ -111,6 +107,10 @@ class BindingSource:
     @property
     def samples_per_pass(self) -> int:
         return self.sampler.epoch_size
+
+    @property
+    def in_memory(self) -> bool:
+        return False
 
     @property
     def row_bytes(self) -> int:

@@ -25,9 +25,10 @@ from epilm.storage import Location
 from epilm.tasks.protocol import Task
 from epilm.train.board import Board, Watch
 from epilm.train.checkpoint import fp32_weights, read_meta
-from epilm.train.loop import SCORE, Job, train_worker
+from epilm.train.loop import Job, train_worker
 from epilm.train.progress import progress_line
 from epilm.train.recipe import TrainConfig
+from epilm.train.registry import SCORE
 
 CHECKPOINTS_FOLDER = "checkpoints"
 
@@ -62,7 +63,7 @@ def fit(
         train_worker,
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
-        scaling_config=_scaling(config),
+        scaling_config=scaling(config),
         run_config=ray.train.RunConfig(
             name=CHECKPOINTS_FOLDER,
             storage_path=run.folder.path if run.folder.is_local else run.folder.uri,
@@ -71,7 +72,7 @@ def fit(
                 num_to_keep=config.checkpoints_kept, checkpoint_score_attribute=SCORE if scored else None
             ),
             callbacks=list(callbacks),
-            worker_runtime_env={"env_vars": _worker_environment()},
+            worker_runtime_env={"env_vars": worker_environment()},
         ),
     )
     try:
@@ -104,7 +105,7 @@ def _own_interrupts() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _scaling(config: TrainConfig) -> ray.train.ScalingConfig:
+def scaling(config: TrainConfig) -> ray.train.ScalingConfig:
     return ray.train.ScalingConfig(
         num_workers=config.num_workers,
         use_gpu=config.use_gpu,
@@ -113,7 +114,7 @@ def _scaling(config: TrainConfig) -> ray.train.ScalingConfig:
     )
 
 
-def _worker_environment() -> dict[str, str]:
+def worker_environment() -> dict[str, str]:
     names = ("TOKENIZERS_PARALLELISM", "PYTHONWARNINGS")
     kept = {name: os.environ[name] for name in names if name in os.environ}
     return {"TOKENIZERS_PARALLELISM": "false", **kept}

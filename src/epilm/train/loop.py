@@ -14,7 +14,6 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
-from ray.train import Checkpoint
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
@@ -30,12 +29,11 @@ from epilm.train.evaluate import evaluate_set
 from epilm.train.ledger import samples_digest
 from epilm.train.recipe import TrainConfig
 from epilm.train.records import Records
+from epilm.train.registry import SCORE, RayRegistry, Registry
 from epilm.train.schedule import learning_rate
 from epilm.train.step import StepTotals, run_step, total_loss
 from epilm.train.throughput import matmul_peak_gflops
 
-SCORE = "score"
-"""Key of the task's score in what is reported with a checkpoint."""
 NOT_EVALUATED = -1e30
 
 
@@ -74,17 +72,18 @@ def train_worker(settings: dict[str, Job]) -> None:
     if ray.get(job.board.fatal.remote()) is not None:
         return  # a restart after an error that no restart can mend: end at once, the driver raises it
     try:
-        _Worker(job).run()
+        Worker(job, RayRegistry()).run()
     except EpilmError as error:
         ray.get(job.board.fail.remote(type(error).__name__, str(error)))
         raise
 
 
-class _Worker:
+class Worker:
     """One worker's training; its rank decides only which rows it takes."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, registry: Registry) -> None:
         context = ray.train.get_context()
+        self.registry = registry
         self.job, self.task, self.config = job, job.task, job.config
         self.rank, self.num_workers = context.get_world_rank(), context.get_world_size()
         self.local_rank, self.node_rank = context.get_local_rank(), context.get_node_rank()
@@ -111,7 +110,7 @@ class _Worker:
                 rate_factor=self.task.rate_factor,
             )
 
-        checkpoint = ray.train.get_checkpoint()
+        checkpoint = self.registry.latest()
         if checkpoint is None:
             return build(False), 0, self.task.initial_state()
         with checkpoint.as_directory() as folder:
@@ -281,7 +280,7 @@ class _Worker:
                 "matmul_peak_gflops": self.peak_gflops,
                 "num_workers": self.num_workers,
             }
-            ray.train.report(metrics, checkpoint=Checkpoint.from_directory(folder))
+            self.registry.register(metrics, folder)
 
 
 def _plain(value: Any) -> Any:
