@@ -145,7 +145,7 @@ def _confirm(recipe: TuneExpressionRecipe, plan: RowSweepPlan, best: TrialRecord
     studies = {}
     for arm, trial in trials.items():
         run = open_row(trial, plan)
-        progress(f"{CONFIRM}/{arm}, seeds {', '.join(map(str, seeds))}")
+        progress(f"{CONFIRM}/{arm} {trial.size}")
         studies[arm] = fit_row(trial, plan, run, progress)
     against = BASE if BASE in trials else BEST
     comparison = _compare(recipe, plan, studies, {arm: trial.parameters for arm, trial in trials.items()}, against)
