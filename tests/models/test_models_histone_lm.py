@@ -1,5 +1,7 @@
 """Language models of histone words: windows, padding, and transformers' own folders."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -103,10 +105,7 @@ def test_segments_are_means_of_their_tokens(segments):
     pooled = torch.stack(
         [
             torch.stack(
-                [
-                    row[[t for t in range(8) if a <= bins[0, 0, t] < b]].mean(0)
-                    for a, b in zip(edges, edges[1:], strict=False)
-                ]
+                [row[[t for t in range(8) if a <= bins[0, 0, t] < b]].mean(0) for a, b in itertools.pairwise(edges)]
             )
             for row in hidden
         ]

@@ -151,11 +151,11 @@ def check_expression(recipe: ExpressionRecipe) -> ExpressionPlan:
                 "Compare other cell types (pair), or check the expression files."
             )
     plan = ExpressionPlan(recipe, pairs)
-    _check_arms(plan)
+    check_arms(plan)
     return plan
 
 
-def _check_arms(plan: ExpressionPlan) -> None:
+def check_arms(plan: ExpressionPlan) -> None:
     recipe, num_bins = plan.recipe, plan.pairs.num_bins
     for name, arm in recipe.arms.items():
         segments = getattr(arm, "segments", None)

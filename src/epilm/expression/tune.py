@@ -10,8 +10,7 @@ import yaml
 
 from epilm.config import fingerprint
 from epilm.errors import EpilmError, RecipeError
-from epilm.expression.plan import ExpressionPlan, check_expression
-from epilm.expression.plan import _check_arms as check_arms
+from epilm.expression.plan import ExpressionPlan, check_arms, check_expression
 from epilm.expression.recipe import DeepDiffArm, EndToEndArm, ExpressionRecipe
 from epilm.expression.run import Study
 from epilm.expression.scores import margin, seed_scores

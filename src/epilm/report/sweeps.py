@@ -11,7 +11,7 @@ from typing import Any
 
 from epilm.report.catalog import metric_of_set
 from epilm.report.collect import RunRecord
-from epilm.report.comparisons import ComparisonView, comparison_view, metric_title
+from epilm.report.comparisons import READING, ComparisonView, comparison_view, metric_title
 from epilm.report.parallel import Point, Trial, draw_data
 from epilm.report.text import ABSENT, figure, number, setting, show
 
@@ -73,7 +73,7 @@ def sweep_view(record: RunRecord) -> SweepView | None:
     if not trials:
         return None
     key, mode = str(settings.get("metric") or "metric"), str(settings.get("mode") or "min")
-    chosen = _mapping(result.get("best"))
+    chosen, confirm = _mapping(result.get("best")), _mapping(result.get("confirm"))
     best = next((t for t in trials if t.id == chosen.get("id")), None)
     space = _mapping(settings.get("space"))
     parameters = list(dict.fromkeys([*space, *(name for t in trials for name in t.parameters)]))
@@ -89,7 +89,7 @@ def sweep_view(record: RunRecord) -> SweepView | None:
         importance=_importance(result.get("importance"), labels),
         importance_note=str(result.get("importance_note") or ""),
         has_errors=any(t.error for t in trials),
-        confirm=comparison_view(record.name, _mapping(result.get("confirm"))),
+        confirm=comparison_view(record.name, confirm, reading=str(confirm.get("reading") or READING)),
         data=draw_data(trials, best, space, labels, title=metric_title(key), style=entry.style, mode=mode),
     )
 
@@ -147,7 +147,7 @@ def _logged(id_: str, events: list[Mapping[str, Any]]) -> Trial:
         status=str(last["event"]) if ended else RUNNING,
         parameters=drawn,
         points=ordered,
-        value=ordered[-1].value if ordered else None,
+        value=ordered[-1].value if ordered else number(last.get("value")),
         tokens=ordered[-1].tokens if ordered else None,
         seconds=None,
         error=str(last.get("error") or "") if ended else "",
