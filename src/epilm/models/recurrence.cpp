@@ -30,6 +30,7 @@ constexpr int LANES = 8, ROWS_OF_4 = 2, ROWS_OF_2 = 5;  // of 16
 #else
 constexpr int LANES = 4, ROWS_OF_4 = 2, ROWS_OF_2 = 5;
 #endif
+constexpr int AHEAD = 4;  // steps: the backward pass asks for what it will read; the hardware does not foresee that order
 constexpr int GATES = 4, KEPT = 5;  // kept for the backward pass: the four gates and the cell state
 
 typedef float Vec __attribute__((vector_size(LANES * 4)));
@@ -41,6 +42,7 @@ typedef int32_t Bits __attribute__((vector_size(LANES * 4)));
 
 INLINE Vec load(const float* from) { return (Vec) * reinterpret_cast<const Loose*>(from); }
 INLINE void store(float* to, Vec value) { *reinterpret_cast<Loose*>(to) = (Loose)value; }
+INLINE void fetch(const float* from) { __builtin_prefetch(from, 0, 2); }  // into the second cache: the first is too small
 INLINE Vec all(float value) { return value - Vec{}; }
 INLINE Vec clamp(Vec x, float low, float high) {
   x = x < low ? all(low) : x;  // a NaN passes both
@@ -135,6 +137,23 @@ INLINE void product(int64_t rows, int64_t depth, int64_t columns, const float* a
   if (column < columns) strip(column, std::integral_constant<int, 1>{});
 }
 
+// out[depth, columns] += a[rows, depth]' b[rows, columns], with `stride` from row to row of a; columns of four times LANES.
+INLINE void add_products(int64_t depth, int64_t rows, int64_t columns, const float* a, int64_t stride, const float* b,
+                         float* out) {
+  in_blocks<ROWS_OF_4>(depth, [&](int64_t first, auto number) INLINED {
+    constexpr int ROWS = decltype(number)::value;
+    for (int64_t column = 0; column < columns; column += 4 * LANES) {
+      float* place = out + first * columns + column;
+      Vec sums[ROWS][4];
+      for (int r = 0; r < ROWS; ++r)
+        for (int c = 0; c < 4; ++c) sums[r][c] = load(place + r * columns + c * LANES);
+      multiply<ROWS, 4>(rows, a + first, 1, stride, b + column, columns, sums);
+      for (int r = 0; r < ROWS; ++r)
+        for (int c = 0; c < 4; ++c) store(place + r * columns + c * LANES, sums[r][c]);
+    }
+  });
+}
+
 int64_t filled_up(int64_t size) { return (size + LANES - 1) / LANES * LANES; }
 
 struct Sizes {
@@ -199,7 +218,7 @@ void run_backward(const Sizes& z, const float* given, const float* inputs, const
   // The weights' gradients are summed a stretch of steps at a time: few enough to lie in the second cache.
   const int64_t stretch = std::min(z.T, std::max<int64_t>(1, 160 / z.N));
   std::vector<float> of_hidden(width * z.P), of_input(width * wide_input), grads(depth * width);
-  std::vector<float> all_sums(stretch * z.N * width), all_rows(stretch * z.N * depth), to_inputs(stretch * z.N * wide_input);
+  std::vector<float> all_sums(stretch * z.N * width), all_rows(stretch * z.N * (z.I + 1)), to_inputs(stretch * z.N * wide_input);
   std::vector<float> grad_cells(z.N * z.P), grad_hidden(z.N * z.P);
   for (int64_t gate = 0; gate < GATES; ++gate) {
     for (int64_t h = 0; h < z.H; ++h) {
@@ -216,6 +235,12 @@ void run_backward(const Sizes& z, const float* given, const float* inputs, const
     for (int64_t block = 0; block < z.B; ++block) {
       for (int64_t n = 0; n < z.N; ++n) {
         const float* keep = kept + t * z.kept_step() + (block * z.N + n) * KEPT * LANES;
+        if (t >= AHEAD) {
+          const int64_t at = (t - AHEAD) * step + n * z.P + block * LANES;
+          for (int part = 0; part < KEPT; ++part) fetch(keep - AHEAD * z.kept_step() + part * LANES);
+          fetch(given + at);
+          fetch(hidden + at);
+        }
         float* cell = grad_cells.data() + (block * z.N + n) * LANES;
         float* sum = sums + n * width + block * LANES;
         const Vec i = load(keep), f = load(keep + LANES), g = load(keep + 2 * LANES), o = load(keep + 3 * LANES);
@@ -232,29 +257,15 @@ void run_backward(const Sizes& z, const float* given, const float* inputs, const
     }
     if (t) product(z.N, width, z.P, sums, of_hidden.data(), given + (t - 1) * step, grad_hidden.data());
     for (int64_t n = 0; n < z.N; ++n) {
-      float* row = all_rows.data() + (place * z.N + n) * depth;
-      if (t) {
-        std::copy_n(hidden + (t - 1) * step + n * z.P, z.H, row);
-      } else {
-        std::fill_n(row, z.H, 0.f);
-      }
-      std::copy_n(inputs + (t * z.N + n) * z.I, z.I, row + z.H);
-      row[z.H + z.I] = 1;
+      float* row = all_rows.data() + (place * z.N + n) * (z.I + 1);
+      for (int64_t k = 0; k < z.I; ++k) row[k] = inputs[(t * z.N + n) * z.I + k];
+      row[z.I] = 1;
     }
     if (place) continue;
-    const int64_t rows = std::min(stretch, z.T - t) * z.N;
-    in_blocks<ROWS_OF_4>(depth, [&](int64_t first, auto number) INLINED {
-      constexpr int ROWS = decltype(number)::value;
-      for (int64_t column = 0; column < width; column += 4 * LANES) {
-        float* grad = grads.data() + first * width + column;
-        Vec total[ROWS][4];
-        for (int r = 0; r < ROWS; ++r)
-          for (int c = 0; c < 4; ++c) total[r][c] = load(grad + r * width + c * LANES);
-        multiply<ROWS, 4>(rows, all_rows.data() + first, 1, depth, all_sums.data() + column, width, total);
-        for (int r = 0; r < ROWS; ++r)
-          for (int c = 0; c < 4; ++c) store(grad + r * width + c * LANES, total[r][c]);
-      }
-    });
+    const int64_t rows = std::min(stretch, z.T - t) * z.N, none = t ? 0 : z.N;  // before the first step the state is 0
+    add_products(z.H, rows - none, width, hidden + (t - 1) * step + none * z.P, z.P, all_sums.data() + none * width,
+                 grads.data());
+    add_products(z.I + 1, rows, width, all_rows.data(), z.I + 1, all_sums.data(), grads.data() + z.H * width);
     if (!grad_inputs) continue;
     product(rows, width, wide_input, all_sums.data(), of_input.data(), nullptr, to_inputs.data());
     for (int64_t r = 0; r < rows; ++r)
