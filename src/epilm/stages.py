@@ -312,8 +312,8 @@ STAGES: dict[str, Stage] = {
     ),
     "expression": Stage(
         "predict differential expression from histone marks",
-        "Histone words, GPT-2 and RoBERTa on them, embeddings for xgboost-ray, end-to-end regression, DeepDiff, SVR: one table of "
-        "models x inputs over several seeds, chosen on validation genes and tested once, with importances by mark and "
+        "Histone words, GPT-2 and RoBERTa on them, embeddings for xgboost-ray, end-to-end regression, DeepDiff, SVR: one table "
+        "of models x inputs over several seeds, chosen on validation genes and tested once, with importances by mark and "
         "position. Goes on with --resume.",
         _expression,
     ),

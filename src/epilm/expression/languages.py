@@ -33,7 +33,7 @@ def language_job(
         seed=seed,
         tokenizer_json=tokenizer.to_json(),
     )
-    identity = plan.identity(name, model.model_dump(mode="json"), tokenizer.to_json(), seed)
+    identity = plan.identity(model, tokenizer.to_json(), seed)
     return TrainJob(f"{name}, seed {seed}", task, model.train, folder / name / f"seed-{seed}", identity)
 
 

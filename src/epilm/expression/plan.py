@@ -15,6 +15,7 @@ from epilm.expression.recipe import (
     DeepDiffArm,
     EndToEndArm,
     ExpressionRecipe,
+    LanguageModel,
     StaticArm,
     TokensArm,
 )
@@ -25,6 +26,7 @@ from epilm.histone.pairs import PairedGenes, fingerprint_of
 from epilm.histone.words import LINES, Cuts, fit_cuts, lines_of
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.tasks.expression_recipe import Inputs, LanguageModelShape
+from epilm.train.recipe import drop_placement
 from epilm.train.resources import check_resources
 
 _LEAST_GENES = 3
@@ -126,9 +128,12 @@ class ExpressionPlan:
             dropout=shape.dropout,
         )
 
-    def identity(self, *parts: object) -> str:
-        """Fingerprint of a piece of work: the genes and the settings that decide it."""
-        return fingerprint([self.data_fingerprint, self.recipe.words.model_dump(mode="json"), *map(str, parts)])
+    def identity(self, trained: LanguageModel | EndToEndArm | DeepDiffArm, *parts: object) -> str:
+        """Fingerprint of a training: the genes and the settings that decide its numbers."""
+        settings = trained.model_dump(mode="json")
+        drop_placement(settings["train"])
+        words = self.recipe.words.model_dump(mode="json")
+        return fingerprint([self.data_fingerprint, words, settings, *map(str, parts)])
 
 
 def check_expression(recipe: ExpressionRecipe) -> ExpressionPlan:

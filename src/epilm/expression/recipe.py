@@ -12,7 +12,7 @@ from epilm.regress.classic import RidgeConfig, SvrConfig
 from epilm.regress.recipe import Boost
 from epilm.runs import Recipe
 from epilm.tasks.expression_recipe import DeepDiffShape, EndToEndHead, Inputs, LanguageModelShape
-from epilm.train.recipe import OptimizerConfig, TrainConfig
+from epilm.train.recipe import OptimizerConfig, TrainConfig, drop_placement
 from epilm.tune.recipe import check_arm_names, check_seeds
 
 ALL_INPUTS: tuple[Inputs, ...] = ("raw_c", "raw_d", "raw")
@@ -240,6 +240,10 @@ class ExpressionRecipe(Recipe):
             del identity[key]  # compared by their fingerprint, wherever they lie
         for key in ("max_concurrent", "keep_features"):
             del identity[key]
+        published = [identity["published"]["model"]] if identity["published"] else []
+        for trained in (*identity["models"].values(), *identity["arms"].values(), *published):
+            if "train" in trained:
+                drop_placement(trained["train"])
         return identity
 
     @field_validator("seeds")

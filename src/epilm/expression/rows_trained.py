@@ -64,7 +64,7 @@ def trained_row(
         )
         before = language.identity if language else ""
     task = ExpressionTask(table, model, seed, arm.patience)
-    identity = plan.identity(key, arm.model_dump(mode="json"), seed, before)
+    identity = plan.identity(arm, key.inputs, seed, before)
     name = f"{key.arm} {key.inputs}, seed {seed}"
     return TrainedRow(
         key, seed, TrainJob(name, task, arm.train, folder / key.arm / key.inputs / f"seed-{seed}", identity)

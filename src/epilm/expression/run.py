@@ -242,7 +242,9 @@ class Study:
     ) -> dict[str, Any]:
         genes, arm = self.table.genes, self.plan.recipe.arms.get(key.arm)
         outcomes = [store.get(key, seed) for seed in seeds]
-        validation = seed_summary(genes.target[genes.rows("validation")], store.matrix(key, seeds, "validation"))
+        validation: dict[str, Any] = {"mean": None, "sd": None, "values": []}
+        if store is self.store:  # the published protocol fits on them
+            validation = seed_summary(genes.target[genes.rows("validation")], store.matrix(key, seeds, "validation"))
         return {
             "arm": key.arm,
             "kind": arm.kind if arm is not None else key.arm,

@@ -47,7 +47,7 @@ class LineRegressor(nn.Module):
 
     def forward(self, ids: Tensor, bins: Tensor, lengths: Tensor) -> Tensor:
         """Predictions [n] from token ids [n, lines, L], the bin of each token (-1 for padding) and lengths [n, lines]."""
-        num, lines, length = ids.shape
+        num, _, length = ids.shape
         hidden = read_lines(
             self.language_model,
             ids.reshape(-1, length),

@@ -137,6 +137,13 @@ _PLACEMENT = {
 }
 
 
+def drop_placement(train: dict[str, Any]) -> dict[str, Any]:
+    """A dumped :class:`TrainConfig` without what may differ between a run and its resumption, in place; returns it."""
+    for key in _PLACEMENT:
+        train.pop(key)
+    return train
+
+
 class PretrainRecipe(Recipe):
     """``epilm pretrain``: masked pre-training of EBERT or DBERT."""
 
@@ -149,8 +156,7 @@ class PretrainRecipe(Recipe):
         identity["task"].pop("corpus")
         identity["task"]["dna_mask"].pop("table")
         identity["task"]["model"].pop("weights")
-        for key in _PLACEMENT:
-            identity["train"].pop(key)
+        drop_placement(identity["train"])
         return identity
 
 
@@ -176,6 +182,5 @@ class FinetuneRecipe(Recipe):
         identity["task"].pop("corpus")
         identity["task"].pop("labels")
         identity["task"]["encoder"].pop("pretrained")
-        for key in _PLACEMENT:
-            identity["train"].pop(key)
+        drop_placement(identity["train"])
         return identity
