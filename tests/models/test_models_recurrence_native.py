@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 import torch
@@ -213,5 +212,9 @@ def test_several_at_once_compile_once(tmp_path):
     assert calls.read_text().split() == ["call"]
     assert made.read_text() == "made\n"
     assert made.is_relative_to(tmp_path / "kept")
-    assert {path.name for path in Path(made).parent.iterdir()} == {"lock", made.name}
+    assert {path.name for path in made.parent.iterdir()} == {"lock", made.name}
     assert recurrence_native.build({**environment, "CXX": f"{compiler} -O1"}) != made
+    made.unlink()
+    (made.parent / "tmpkilled").mkdir()  # what a killed build leaves
+    assert recurrence_native.build(environment) == made
+    assert {path.name for path in made.parent.iterdir()} == {"lock", made.name}

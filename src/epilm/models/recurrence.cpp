@@ -218,7 +218,8 @@ void run_backward(const Sizes& z, const float* given, const float* inputs, const
   // The weights' gradients are summed a stretch of steps at a time: few enough to lie in the second cache.
   const int64_t stretch = std::min(z.T, std::max<int64_t>(1, 160 / z.N));
   std::vector<float> of_hidden(width * z.P), of_input(width * wide_input), grads(depth * width);
-  std::vector<float> all_sums(stretch * z.N * width), all_rows(stretch * z.N * (z.I + 1)), to_inputs(stretch * z.N * wide_input);
+  std::vector<float> all_sums(stretch * z.N * width), all_rows(stretch * z.N * (z.I + 1));
+  std::vector<float> to_inputs(stretch * z.N * wide_input);
   std::vector<float> grad_cells(z.N * z.P), grad_hidden(z.N * z.P);
   for (int64_t gate = 0; gate < GATES; ++gate) {
     for (int64_t h = 0; h < z.H; ++h) {

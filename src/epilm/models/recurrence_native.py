@@ -17,6 +17,7 @@ import logging
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -74,6 +75,8 @@ def build(environment: Mapping[str, str] = os.environ) -> Path:
     with (library.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the system lets go of it when the process ends, however that comes about
         if not library.exists():
+            for left in library.parent.glob("tmp*"):  # by a process that was killed while it compiled
+                shutil.rmtree(left, ignore_errors=True)
             with tempfile.TemporaryDirectory(dir=library.parent) as folder:
                 made = Path(folder) / library.name
                 command = [*_command(environment), "-o", str(made)]
