@@ -46,7 +46,9 @@ class FittedRow:
         assert self.maker is not None
         features = self.maker.make(genes, self.key.inputs)
         if self.pickled is not None:
-            return pickle.loads(self.pickled.read_bytes()).predict(features.values)
+            names, chosen = pickle.loads(self.pickled.read_bytes())
+            place = {name: index for index, name in enumerate(features.names)}
+            return chosen.predict(features.values[:, [place[name] for name in names]])
         assert self.booster is not None
         return _boosted(self.booster, features.values, features.names)
 
@@ -69,7 +71,8 @@ class Reader:
     cuts: Cuts
     tokenizer_json: str
     width: dict[str, int]
-    """Tokens of the longest line of all genes, by kind: the number of features must not change."""
+    """Tokens of the longest line of all genes, by kind: there are columns for as many, and those behind are left out by
+    name."""
 
     def genes(self, of: Genes, first: np.ndarray, second: np.ndarray) -> Genes:
         tokenizer = WordTokenizer.from_json(self.tokenizer_json)
@@ -77,12 +80,10 @@ class Reader:
         for name, text in lines_of(first, second, self.cuts).items():
             line = tokenizer.encode(text, of.num_bins)
             grow = max(0, self.width[name] - line.ids.shape[1])
-            keep = slice(0, self.width[name])
             lines[name] = replace(
                 line,
-                ids=np.pad(line.ids, ((0, 0), (0, grow)), constant_values=tokenizer.pad_id)[:, keep],
-                bins=np.pad(line.bins, ((0, 0), (0, grow)), constant_values=-1)[:, keep],
-                lengths=np.minimum(line.lengths, self.width[name]),
+                ids=np.pad(line.ids, ((0, 0), (0, grow)), constant_values=tokenizer.pad_id),
+                bins=np.pad(line.bins, ((0, 0), (0, grow)), constant_values=-1),
             )
         return replace(of, first=first, second=second, lines=lines)
 

@@ -176,6 +176,13 @@ def check_arms(plan: ExpressionPlan) -> None:
             check_resources(arm.train, recipe.ray)
     for name in plan.used_models:
         check_resources(recipe.models[name].train, recipe.ray)
+    if recipe.published is not None:
+        check_resources(recipe.published.model.train, recipe.ray)
+    fewest = min(len(plan.pairs.rows(split)) for split in ("train", "validation"))
+    if recipe.boost.num_actors > fewest:
+        raise RecipeError(
+            f"boost.num_actors={recipe.boost.num_actors}, but a split has {fewest} genes. Give at most {fewest}."
+        )
     if recipe.importance_segments > num_bins:
         raise RecipeError(
             f"importance_segments={recipe.importance_segments} of {num_bins} bins. Give at most {num_bins}."

@@ -32,6 +32,7 @@ class LanguageModelTrain(TrainConfig):
     micro_batch: int = Field(default=64, ge=1)
     optimizer: LanguageModelOptimizer = LanguageModelOptimizer()
     num_workers: int | tuple[int, int] = 1
+    checkpoint_every_steps: int | None = Field(default=250, ge=1)
     log_every_steps: int = Field(default=50, ge=1)
 
 
@@ -160,6 +161,8 @@ class DeepDiffArm(_Arm):
     def _aux_has_cells(self) -> Self:
         if self.shape.aux and "raw_d" in self.inputs:
             raise ValueError("shape.aux needs the cell types' own marks: use inputs: [raw_c, raw].")
+        if self.train.bf16:
+            raise ValueError("train.bf16=true would round counts above 256 before they are read; use false.")
         return self
 
 
@@ -240,6 +243,11 @@ class ExpressionRecipe(Recipe):
             del identity[key]  # compared by their fingerprint, wherever they lie
         for key in ("max_concurrent", "keep_features"):
             del identity[key]
+        if (
+            self.boost.subsample == 1 and not self.boost.gpus_per_actor
+        ):  # then the boosters are the same for any of these
+            for key in ("num_actors", "cpus_per_actor", "max_actor_restarts"):
+                del identity["boost"][key]
         published = [identity["published"]["model"]] if identity["published"] else []
         for trained in (*identity["models"].values(), *identity["arms"].values(), *published):
             if "train" in trained:

@@ -52,6 +52,9 @@ class Fitting:
     stop_on: tuple[str, ...] = ("validation",)
 
 
+_TABLES_AT_ONCE = 4
+"""Feature tables being made: one of 20,000 genes and three lines of embeddings takes gigabytes."""
+
 ASKED = ("validation", "test")
 """Splits whose genes are predicted."""
 
@@ -138,11 +141,17 @@ def _write_all(
 ) -> dict[str, _Written]:
     task = ray.remote(_write)
     makers = {row.same_features: row for row in rows}
-    running = {name: task.remote(row.maker, row.key, table, folder / name, num_files) for name, row in makers.items()}
+    waiting, running, written = list(makers.items()), {}, {}
     try:
-        return {name: ray.get(reference) for name, reference in running.items()}
+        while waiting or running:
+            while waiting and len(running) < _TABLES_AT_ONCE:
+                name, row = waiting.pop(0)
+                running[task.remote(row.maker, row.key, table, folder / name, num_files)] = name
+            (done,), _ = ray.wait(list(running), num_returns=1)
+            written[running.pop(done)] = ray.get(done)
     except RayError as error:
         raise user_error(error) or error from error
+    return written
 
 
 def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location, num_files: int) -> _Written:
@@ -165,7 +174,8 @@ def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location,
 
 def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeConfig, models: Location) -> Outcome:
     genes = table.genes
-    x, y = row.maker.make(genes, row.key.inputs).values, genes.target
+    features = row.maker.make(genes, row.key.inputs)
+    x, y = features.values, genes.target
     train, validation = genes.rows("train"), genes.rows("validation")
     fit: Any = fit_svr if isinstance(config, SvrConfig) else fit_ridge
     chosen: Chosen = fit(x[train], y[train], x[validation], y[validation], config)
@@ -173,5 +183,5 @@ def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeCon
     for split in ASKED:
         values[genes.rows(split)] = chosen.predict(x[genes.rows(split)])
     folder = (models / row.key.arm / row.key.inputs).mkdir()
-    (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps(chosen))
+    (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps((features.names, chosen)))
     return Outcome(row.key, row.seed, values, dict(chosen.settings), x.shape[1])

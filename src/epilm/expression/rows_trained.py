@@ -51,7 +51,7 @@ def trained_row(
     model: ExpressionModel
     if isinstance(arm, DeepDiffArm):
         model = DeepDiffModel(arm.shape, key.inputs, len(plan.pairs.marks))
-        before = ""
+        begins = ""
     else:
         assert isinstance(arm, EndToEndArm)
         language = languages[arm.model, seed] if arm.pretrained else None
@@ -62,9 +62,9 @@ def trained_row(
             num_bins=plan.pairs.num_bins,
             pretrained=language.model if language else None,
         )
-        before = language.identity if language else ""
+        begins = f"{model.spec}{plan.tokenizer.to_json()}{language.identity if language else ''}"
     task = ExpressionTask(table, model, seed, arm.patience)
-    identity = plan.identity(arm, key.inputs, seed, before)
+    identity = plan.identity(arm, key.inputs, seed, begins)
     name = f"{key.arm} {key.inputs}, seed {seed}"
     return TrainedRow(
         key, seed, TrainJob(name, task, arm.train, folder / key.arm / key.inputs / f"seed-{seed}", identity)
@@ -78,7 +78,7 @@ def train_rows(rows: Sequence[TrainedRow], table: GeneTable, *, max_concurrent: 
         EpilmError: as :func:`epilm.train.many.train_all`.
     """
     of_job = {row.job.name: row for row in rows}
-    predict = ray.remote(_predict)
+    predict = ray.remote(_predict).options(num_cpus=0)  # all CPUs may be with trainings, which wait for nothing
     for job, result in train_all([row.job for row in rows], max_concurrent=max_concurrent):
         row = of_job[job.name]
         try:

@@ -1,7 +1,8 @@
 """``epilm expression``: from files to the table of models x inputs.
 
-Words -> language models -> features and networks -> predictions -> one test. Everything that is done is kept in the run
-folder (``models``, ``boosters``, ``parts``), so that ``--resume`` goes on where a kill came.
+Words -> language models -> features and networks -> predictions -> one test. Every training and every arm that is done is
+kept in the run folder (``models``, ``networks``, ``parts``), so that ``--resume`` goes on from there, and a training from
+its last checkpoint.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.languages import language_job, trained_language
 from epilm.expression.occlude import FittedRow, Reader, importances
 from epilm.expression.plan import ExpressionPlan, RowKey, check_expression
-from epilm.expression.published import published_keys, reported_rows, run_published
+from epilm.expression.published import (
+    PUBLISHED_ARMS,
+    published_keys,
+    published_seeds,
+    reported_rows,
+    run_published,
+)
 from epilm.expression.recipe import (
     ContextualArm,
     DeepDiffArm,
@@ -199,23 +206,23 @@ class Study:
         of_kind = {name: arm.kind for name, arm in recipe.arms.items()}
         best = choose_best([row for row in rows if of_kind[row["arm"]] != "deepdiff"] or rows)
         deepdiff = [row for row in rows if of_kind[row["arm"]] == "deepdiff"]
-        pairs = [(best, row) for row in deepdiff if row is not best]
-        if deepdiff:
-            top = choose_best(deepdiff)
-            pairs = [(best, top)] + [
-                (a, b) for a in rows for b in deepdiff if a is not b and a["inputs"] == b["inputs"]
-            ]
+        ours = [row for row in rows if of_kind[row["arm"]] != "deepdiff"]
+        top = [(best, choose_best(deepdiff))] if ours and deepdiff else []
+        same = [(a, b) for a in ours for b in deepdiff if a["inputs"] == b["inputs"]]
+        pairs = top + [pair for pair in same if pair not in top]
         lengths = plan.lines["first"].lengths
         shown = None
         if published is not None:
-            seeds = recipe.seeds
             shown = {
-                "rows": [self._row(key, published, seeds, truth, options) for key in published_keys()],
+                "rows": [
+                    self._row(key, published, published_seeds(recipe, key), truth, options) for key in published_keys()
+                ],
                 "paper": reported_rows(),
                 "fit_on": list(recipe.published.fit_on) if recipe.published else [],
             }
             published.write_predictions(
-                self.run.folder / "published" / PREDICTIONS_FILE, [(key, seeds) for key in published_keys()]
+                self.run.folder / "published" / PREDICTIONS_FILE,
+                [(key, published_seeds(recipe, key)) for key in published_keys()],
             )
         return {
             "stage": STAGE,
@@ -240,16 +247,17 @@ class Study:
     def _row(
         self, key: RowKey, store: Store, seeds: tuple[int, ...], truth: Any, options: dict[str, Any]
     ) -> dict[str, Any]:
-        genes, arm = self.table.genes, self.plan.recipe.arms.get(key.arm)
+        genes = self.table.genes
+        arm = self.plan.recipe.arms[key.arm] if store is self.store else PUBLISHED_ARMS[key.arm]
         outcomes = [store.get(key, seed) for seed in seeds]
         validation: dict[str, Any] = {"mean": None, "sd": None, "values": []}
         if store is self.store:  # the published protocol fits on them
             validation = seed_summary(genes.target[genes.rows("validation")], store.matrix(key, seeds, "validation"))
         return {
             "arm": key.arm,
-            "kind": arm.kind if arm is not None else key.arm,
+            "kind": arm.kind,
             "inputs": key.inputs,
-            "regressor": getattr(arm, "regressor", None) if store is self.store else "boost",
+            "regressor": getattr(arm, "regressor", None),
             "model": getattr(arm, "model", None),
             "num_features": outcomes[0].num_features,
             "seeds": list(seeds),

@@ -78,7 +78,7 @@ class ExpressionTask:
                 raise RecipeError(f"{split} has {len(self.genes.rows(split))} gene(s); at least 2 are needed.")
 
     def data_fingerprint(self) -> str:
-        return self.table.sha256[:16]
+        return self.table.fingerprint
 
     def train_source(self) -> GeneSource:
         return GeneSource(self.table, self.seed)
@@ -171,6 +171,7 @@ class ExpressionTask:
         module = self.model.build()
         missing = module.load_state_dict(state, strict=False)
         assert not missing.unexpected_keys, missing
+        assert all("lm_head" in name for name in missing.missing_keys), missing  # tied to the embedding
         whole = {name: value.contiguous().clone() for name, value in module.state_dict().items()}
         safetensors.torch.save_file(whole, folder / WEIGHTS_FILE)
         scale = {

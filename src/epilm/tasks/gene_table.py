@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -12,7 +13,7 @@ import pyarrow.parquet as pq
 
 from epilm.corpus.source import as_fixed_bytes, fixed_bytes
 from epilm.histone.bpe import EncodedLines
-from epilm.histone.pairs import PairedGenes
+from epilm.histone.pairs import PairedGenes, fingerprint_of
 from epilm.histone.words import LINES
 from epilm.storage import Location
 
@@ -44,17 +45,17 @@ class Genes:
 
 @dataclass(frozen=True)
 class GeneTable:
-    """Where the genes lie, and what they hash to. Picklable; each process reads the file once."""
+    """Where the genes lie, and a hash of their marks, targets and words. Picklable; each process reads the file once."""
 
     location: Location
-    sha256: str
+    fingerprint: str
 
     @cached_property
     def genes(self) -> Genes:
-        return _read(self.location, self.sha256)
+        return _read(self.location, self.fingerprint)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"location": self.location, "sha256": self.sha256}  # never the genes themselves
+        return {"location": self.location, "fingerprint": self.fingerprint}  # never the genes themselves
 
 
 def write_gene_table(location: Location, pairs: PairedGenes, lines: Mapping[str, EncodedLines]) -> GeneTable:
@@ -77,11 +78,15 @@ def write_gene_table(location: Location, pairs: PairedGenes, lines: Mapping[str,
     sink = pa.BufferOutputStream()
     pq.write_table(pa.table(columns).replace_schema_metadata({"shape": shape}), sink, compression="zstd")
     location.write_bytes(sink.getvalue().to_pybytes())
-    return GeneTable(location, location.sha256())
+    digest = hashlib.sha256(fingerprint_of(pairs).encode())
+    for name in LINES:
+        digest.update(np.ascontiguousarray(lines[name].ids))
+    return GeneTable(location, digest.hexdigest()[:16])
 
 
 @lru_cache(maxsize=4)
-def _read(location: Location, sha256: str) -> Genes:
+def _read(location: Location, fingerprint: str) -> Genes:
+    del fingerprint  # it keeps a file that was written anew apart from what was there before
     table = pq.read_table(location.path, filesystem=location.fs)
     bins, marks = map(int, table.schema.metadata[b"shape"].split(b","))
 

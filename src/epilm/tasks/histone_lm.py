@@ -160,7 +160,7 @@ class HistoneLanguageTask:
             raise RecipeError(f"no gene of {', '.join(self.splits)} to learn the language of.")
 
     def data_fingerprint(self) -> str:
-        return self.table.sha256[:16]
+        return self.table.fingerprint
 
     def train_source(self) -> LineSource:
         return self._source(self.splits)
@@ -225,7 +225,8 @@ class HistoneLanguageTask:
         seed, width = self.seed ^ (0x5EED if evaluation else 0), ids.shape[1]
         chosen = (uniform(seed, _MASKED, position, width) < self.mask_rate) & inside
         how = uniform(seed, _HOW, position, width)
-        other = (uniform(seed, _WHICH, position, width) * self.spec.vocab_size).long()
+        specials = max(self.spec.pad_id, self.spec.mask_id, self.spec.end_id) + 1  # they come first, and are no words
+        other = specials + (uniform(seed, _WHICH, position, width) * (self.spec.vocab_size - specials)).long()
         inputs = torch.where(chosen & (how < 0.8), self.spec.mask_id, ids)
         inputs = torch.where(chosen & (how >= 0.8) & (how < 0.9), other, inputs)
         return inputs, torch.where(chosen, ids, _IGNORED)
@@ -258,6 +259,7 @@ class HistoneLanguageTask:
         trained = LanguageModelScores(self.spec)
         missing = trained.load_state_dict(state, strict=False)
         assert not missing.unexpected_keys, missing
+        assert all("lm_head" in name for name in missing.missing_keys), missing  # tied to the embedding
         model: Any = trained.model
         model.tie_weights()
         model.save_pretrained(folder)

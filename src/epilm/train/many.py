@@ -66,7 +66,7 @@ class TrainJob:
 def train_all(jobs: Sequence[TrainJob], *, max_concurrent: int) -> Iterator[tuple[TrainJob, dict[str, Any]]]:
     """Train what is not finished yet; yield each job with its result as it is done, those that were first.
 
-    Needs a connected Ray. All jobs take the same workers (``num_workers``, CPUs, GPUs).
+    Needs a connected Ray. Trainings of the same workers (``num_workers``, CPUs, GPUs) share them.
 
     Raises:
         EpilmError: a training failed; those that had ended are kept, and the others go on from their checkpoints.
@@ -76,15 +76,16 @@ def train_all(jobs: Sequence[TrainJob], *, max_concurrent: int) -> Iterator[tupl
         if (found := job.finished) is not None:
             yield job, found
         else:
+            job.task.check()
             waiting.append(job)
-    if not waiting:
-        return
-    num_series = min(max_concurrent, len(waiting))
+    planned = _series(waiting, max_concurrent)
     task = ray.remote(_run_series).options(num_cpus=0)  # it waits for its workers
-    running = [task.remote(waiting[number::num_series]) for number in range(num_series)]
+    running: list[Any] = []
     try:
-        while waiting:
-            ready, running = ray.wait(running, num_returns=len(running), timeout=_LOOK_EVERY_S) if running else ([], [])
+        while planned or running:
+            while planned and len(running) < max_concurrent:
+                running.append(task.remote(planned.pop(0)))
+            ready, running = ray.wait(running, num_returns=len(running), timeout=_LOOK_EVERY_S)
             failures = [error for reference in ready if (error := _failure(reference)) is not None]
             for job in list(waiting):
                 if (found := job.finished) is not None:
@@ -92,10 +93,21 @@ def train_all(jobs: Sequence[TrainJob], *, max_concurrent: int) -> Iterator[tupl
                     yield job, found
             if failures:
                 raise failures[0]
-            assert running or not waiting, "a series ended without the result of a training"
+        assert not waiting, "a series ended without the result of a training"
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
+
+
+def _series(jobs: Sequence[TrainJob], at_most: int) -> list[list[TrainJob]]:
+    """The jobs as lists that share workers, up to ``at_most`` for each kind of workers."""
+    alike: dict[str, list[TrainJob]] = {}
+    for job in jobs:
+        config = job.config
+        workers = (config.num_workers, config.use_gpu, config.cpus_per_worker, config.threads_per_worker)
+        key = repr((workers, sorted(config.resources_per_worker.items()), config.max_failures))
+        alike.setdefault(key, []).append(job)
+    return [of_kind[number::at_most] for of_kind in alike.values() for number in range(min(at_most, len(of_kind)))]
 
 
 def _failure(reference: Any) -> BaseException | None:
@@ -124,17 +136,20 @@ def _run_series(jobs: list[TrainJob]) -> None:
             worker_runtime_env={"env_vars": worker_environment()},
         ),
     )
+    failure = None
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        names = ", ".join(job.name for job in jobs if job.finished is None)
-        raise EpilmError(f"training failed: {error}\nNot finished: {names}. Go on with --resume.") from error
+        failure = error
     finally:
-        fatal = ray.get(board.fatal.remote())
         own.delete()
+    fatal = ray.get(board.fatal.remote())
     if fatal is not None:
         kind, message = fatal
         raise getattr(errors, kind, EpilmError)(message)
+    if failure is not None:
+        names = ", ".join(job.name for job in jobs if job.finished is None)
+        raise EpilmError(f"training failed: {failure}\nNot finished: {names}. Go on with --resume.") from failure
 
 
 def _prepare(job: TrainJob) -> None:
@@ -157,6 +172,8 @@ def _series_worker(settings: dict[str, Any]) -> None:
             dist.broadcast_object_list(finished, src=0)  # rank 0 may be about to write it
             if not finished[0]:
                 _train(job, board, rank)
+            elif rank == 0:
+                (job.folder / CHECKPOINTS_FOLDER).delete()  # a kill between the result and this
     except EpilmError as error:
         ray.get(board.fail.remote(type(error).__name__, str(error)))
         raise
@@ -178,7 +195,7 @@ def _train(job: TrainJob, board: Any, rank: int) -> None:
             "name": job.name,
             "best_step": best["metrics"]["step"],
             "last_step": max(evaluations),
-            "best": evaluations[best["metrics"]["step"]],
+            "best": evaluations.get(best["metrics"]["step"], {}),
             "seconds": round(time.monotonic() - started, 1),
             **speed_summary(records, best["metrics"]),
         }

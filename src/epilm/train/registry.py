@@ -67,7 +67,11 @@ class FolderRegistry:
 
     def register(self, metrics: dict[str, Any], folder: str) -> None:
         name = f"step-{metrics['step']:09d}"
-        target = (self.folder / name).mkdir()
+        target = self.folder / name
+        if self.rank == 0:
+            target.delete()  # what a kill left there, perhaps of more workers
+            target.mkdir()
+        dist.barrier()
         pafs.copy_files(folder, target.path, destination_filesystem=target.fs)
         dist.barrier()
         if self.rank == 0:
