@@ -80,7 +80,7 @@ def write_gene_table(location: Location, pairs: PairedGenes, lines: Mapping[str,
     location.write_bytes(sink.getvalue().to_pybytes())
     digest = hashlib.sha256(fingerprint_of(pairs).encode())
     for name in LINES:
-        digest.update(np.ascontiguousarray(lines[name].ids))
+        digest.update(lines[name].ids.tobytes())
     return GeneTable(location, digest.hexdigest()[:16])
 
 
