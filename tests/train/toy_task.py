@@ -43,6 +43,7 @@ class ToySource:
     damage: Damage | None = None
     samples_per_pass: int = 96
     row_bytes: int = 1 << 20  # as if rows were large: a read task of its own for every step
+    in_memory: bool = False
 
     def read(self, positions: np.ndarray) -> pa.Table:
         if self.damage:

@@ -19,14 +19,13 @@ from epilm.expression.tune_rows import best_recipe
 from epilm.expression.tune_table import format_trials
 from epilm.expression.tune_trial import CONFIRM, TRIALS, RowSweepPlan, fit_row, open_row, run_trial
 from epilm.histone.pairs import fingerprint_of
-from epilm.runs import OnExisting, Run, open_run
+from epilm.runs import OnExisting, open_run
 from epilm.session import ray_session
 from epilm.tune.check import check_concurrency
-from epilm.tune.experiment import run_experiment
-from epilm.tune.log import TrialLog, read_events
+from epilm.tune.experiment import search_space
 from epilm.tune.overrides import as_mapping
-from epilm.tune.records import TrialRecord, best_of, collect, spent
-from epilm.tune.search import importance, make_search
+from epilm.tune.records import TrialRecord, best_of, spent
+from epilm.tune.search import importance
 from epilm.tune.table import format_comparison
 
 BEST_FILE = "best.yaml"
@@ -91,7 +90,7 @@ def run_tune_expression(
     counts = ", ".join(f"{number:,} {split}" for split, number in plan.pairs.num_genes.items())
     progress(f"{recipe.row} on {counts} genes: {recipe.trials} trials by {METRIC}")
     with ray_session(recipe.ray):
-        records = _search(recipe, plan, run, progress)
+        records = search_space(recipe, plan, run, progress, trainable=run_trial)
         best = best_of(records, recipe.mode)
         if best is None:
             raise EpilmError(_none_ended(records))
@@ -102,20 +101,6 @@ def run_tune_expression(
         progress(f"best: {best.id} {METRIC} {best.value:.4f}, written to {run.folder / BEST_FILE}")
         confirmation = _confirm(recipe, plan, best, progress) if recipe.confirm else None
     return run.finish(result_of(recipe, records, best, confirmation) | {"table": table})
-
-
-def _search(recipe: TuneExpressionRecipe, plan: RowSweepPlan, run: Run, progress: Progress) -> list[TrialRecord]:
-    run_experiment(
-        plan,
-        TrialLog(plan, run.metrics, progress, group="trial", total=recipe.trials, mode=recipe.mode),
-        name="tune",
-        mode=recipe.mode,
-        max_concurrent=recipe.max_concurrent,
-        search=make_search(recipe.space, mode=recipe.mode, seed=recipe.seed, trials=recipe.trials),
-        trials=recipe.trials,
-        trainable=run_trial,
-    )
-    return collect(plan, read_events(run.metrics, "trial"))
 
 
 def _none_ended(records: list[TrialRecord]) -> str:

@@ -16,6 +16,7 @@ from epilm.expression.recipe import (
     StaticArm,
 )
 from epilm.tasks.expression_recipe import Inputs
+from epilm.train.recipe import PLACEMENT
 from epilm.tune.overrides import as_mapping, check_key, set_dotted
 
 _WHERE = "it changes where a trial runs, not what it reaches"
@@ -43,20 +44,6 @@ _FIXED = {
     "boost.max_actor_restarts": _WHERE,
 }
 """What no space may vary, and why."""
-_PLACEMENT = (
-    "num_workers",
-    "use_gpu",
-    "cpus_per_worker",
-    "threads_per_worker",
-    "resources_per_worker",
-    "max_failures",
-    "checkpoint_every_steps",
-    "checkpoints_kept",
-    "log_every_steps",
-    "zero_stage",
-    "compile",
-)
-"""Settings of a training that change where it runs, and what it writes on its way."""
 _SHAPE = ("kind", "hidden", "layers", "heads", "context", "dropout")
 """Settings of a language model that count where it is not pre-trained."""
 
@@ -134,7 +121,8 @@ def check_row_key(key: str, base: ExpressionRecipe, row: Row) -> None:
     fixed = _FIXED | {
         f"arms.{row.arm}.kind": "the row is what it is; tune another one",
         f"arms.{row.arm}.inputs": "row.inputs says them",
-        **{f"{group}.train.{name}": _WHERE for group in trained for name in _PLACEMENT},
+        # another size of micro-batch draws other dropout
+        **{f"{group}.train.{name}": _WHERE for group in trained for name in sorted(PLACEMENT - {"micro_batch"})},
     }
     check_key(key, where="space", fixed=fixed)
     group, _, rest = key.partition(".")

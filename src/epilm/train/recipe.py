@@ -121,7 +121,7 @@ class TrainConfig(Config):
 
 
 # What may differ between a run and its resumption: it changes where and how fast, not the numbers.
-_PLACEMENT = {
+PLACEMENT = {
     "num_workers",
     "use_gpu",
     "cpus_per_worker",
@@ -139,7 +139,7 @@ _PLACEMENT = {
 
 def drop_placement(train: dict[str, Any]) -> dict[str, Any]:
     """A dumped :class:`TrainConfig` without what may differ between a run and its resumption, in place; returns it."""
-    for key in _PLACEMENT:
+    for key in PLACEMENT:
         train.pop(key)
     return train
 

@@ -7,20 +7,65 @@ import logging
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Protocol
 
 from ray import tune
 from ray.tune import ResumeConfig
 
 from epilm.errors import EpilmError
+from epilm.runs import Run
 from epilm.storage import Location
-from epilm.tune.log import TrialLog
+from epilm.tune.log import TrialLog, read_events
 from epilm.tune.plan import Plan
+from epilm.tune.records import TrialRecord, collect
+from epilm.tune.search import make_search
+from epilm.tune.space import Parameter
 from epilm.tune.trainable import VALUE, run_trial
 
 _HEAD = "node:__internal_head__"
 """A resource of which every Ray has exactly 1, on its head node."""
+
+
+class Search(Protocol):
+    """What a recipe says of a search, whatever its trials are."""
+
+    @property
+    def space(self) -> Mapping[str, Parameter]: ...
+    @property
+    def mode(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def trials(self) -> int: ...
+    @property
+    def max_concurrent(self) -> int: ...
+
+
+def search_space(
+    search: Search,
+    plan: Plan,
+    run: Run,
+    progress: Callable[[str], None],
+    *,
+    scheduler: Any = None,
+    fail_fast: bool = False,
+    trainable: Callable[..., None] = run_trial,
+) -> list[TrialRecord]:
+    """Draw trials of a space and run them, as :func:`run_experiment`; return the records of those that ended."""
+    run_experiment(
+        plan,
+        TrialLog(plan, run.metrics, progress, group="trial", total=search.trials, mode=search.mode),
+        name="tune",
+        mode=search.mode,
+        max_concurrent=search.max_concurrent,
+        search=make_search(search.space, mode=search.mode, seed=search.seed, trials=search.trials),
+        scheduler=scheduler,
+        trials=search.trials,
+        fail_fast=fail_fast,
+        trainable=trainable,
+    )
+    return collect(plan, read_events(run.metrics, "trial"))
 
 
 def run_experiment(

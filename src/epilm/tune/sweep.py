@@ -14,14 +14,13 @@ from epilm.session import ray_session
 from epilm.tasks.masked_epigenome import MaskedEpigenomeTask
 from epilm.tune.check import check_tune
 from epilm.tune.compare import train_arms
-from epilm.tune.experiment import run_experiment
+from epilm.tune.experiment import search_space
 from epilm.tune.halving import Halving
-from epilm.tune.log import TrialLog, read_events
 from epilm.tune.overrides import as_mapping
 from epilm.tune.plan import RUN, ComparePlan, SweepPlan
 from epilm.tune.recipe import TuneRecipe
-from epilm.tune.records import TrialRecord, best_of, collect, spent
-from epilm.tune.search import importance, make_search
+from epilm.tune.records import TrialRecord, best_of, spent
+from epilm.tune.search import importance
 from epilm.tune.table import format_comparison
 
 BEST_FILE = "best.yaml"
@@ -39,7 +38,8 @@ def run_tune(
     run = open_run(recipe, stage="tune", on_existing=on_existing, data={"corpus": task.data_fingerprint()})
     progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
     with ray_session(recipe.ray):
-        records = _search(recipe, plan, run, progress)
+        scheduler = Halving(plan, recipe.asha, evaluations=recipe.evaluations, mode=recipe.mode)
+        records = search_space(recipe, plan, run, progress, scheduler=scheduler, fail_fast=recipe.fail_fast)
         best = best_of(records, recipe.mode)
         if best is None:
             raise EpilmError(_none_reached(records))
@@ -47,21 +47,6 @@ def run_tune(
         progress(f"best: {best.id} {recipe.metric} {best.value:.4f}, written to {run.folder / BEST_FILE}")
         confirmation = _confirm(recipe, plan, run, best, progress) if recipe.confirm else None
     return run.finish(result_of(recipe, records, best, confirmation))
-
-
-def _search(recipe: TuneRecipe, plan: SweepPlan, run: Run, progress: Progress) -> list[TrialRecord]:
-    run_experiment(
-        plan,
-        TrialLog(plan, run.metrics, progress, group="trial", total=recipe.trials, mode=recipe.mode),
-        name="tune",
-        mode=recipe.mode,
-        max_concurrent=recipe.max_concurrent,
-        search=make_search(recipe.space, mode=recipe.mode, seed=recipe.seed, trials=recipe.trials),
-        scheduler=Halving(plan, recipe.asha, evaluations=recipe.evaluations, mode=recipe.mode),
-        trials=recipe.trials,
-        fail_fast=recipe.fail_fast,
-    )
-    return collect(plan, read_events(run.metrics, "trial"))
 
 
 def _none_reached(records: list[TrialRecord]) -> str:
