@@ -11,7 +11,7 @@ import pytest
 
 from epilm.errors import RecipeError
 from epilm.histone.config import WordsConfig
-from epilm.histone.words import INPUT_LINES, LINES, Cuts, fit_cuts, letters, lines_of, to_levels, to_lines
+from epilm.histone.words import EXCHANGED, INPUT_LINES, LINES, Cuts, fit_cuts, letters, lines_of, to_levels, to_lines
 
 NUM_BINS, NUM_MARKS = 200, 5
 SPLITS = ("train", "valid", "test")
@@ -35,9 +35,14 @@ def test_a_literal_gene():
     first = np.array([[[0, 1, 2], [9, 0, 0]]], np.float32)
     second = np.array([[[1, 1, 0], [9, 3, 0]]], np.float32)
     cuts = fit_cuts(WordsConfig(), first, second)
-    assert lines_of(first, second, cuts) == {"first": ["lmh hll"], "second": ["mml hhl"], "difference": ["lmh mlm"]}
+    assert lines_of(first, second, cuts) == {
+        "first": ["lmh hll"],
+        "second": ["mml hhl"],
+        "difference": ["lmh mlm"],
+        "reversed": ["hml mhm"],
+    }
     assert tuple(lines_of(first, second, cuts)) == LINES
-    assert INPUT_LINES["raw_c"] + INPUT_LINES["raw_d"] == INPUT_LINES["raw"] == LINES
+    assert INPUT_LINES["raw_c"] + INPUT_LINES["raw_d"] == INPUT_LINES["raw"] == LINES[:3]
 
 
 @pytest.mark.parametrize(
@@ -57,6 +62,8 @@ def test_lines_are_those_of_a_plain_loop(config, cells, difference):
     assert lines["first"] == slow_lines(first, cuts.cells, cells)
     assert lines["second"] == slow_lines(second, cuts.cells, cells)
     assert lines["difference"] == slow_lines(first - second, cuts.difference, difference)
+    exchanged = lines_of(second, first, cuts)
+    assert lines == {name: exchanged[EXCHANGED[name]] for name in LINES}
 
 
 def test_the_smallest_differences_have_a_sign():
@@ -160,7 +167,7 @@ def test_published_words_are_reproduced(shared_data, split):
     first, second = (read_counts(shared_data, cell, split) for cell in (1, 2))
     lines = lines_of(first, second, fit_cuts(WordsConfig(), first, second))
     assert len(first) == 200
-    for line, published in zip(LINES, ("C1", "C2", "Diff"), strict=True):
+    for line, published in zip(INPUT_LINES["raw"], ("C1", "C2", "Diff"), strict=True):
         theirs = read_lines(shared_data / "genegpt2_words" / f"{published}{split.title()}.csv.gz")
         assert [f"{words} <mask>" for words in lines[line]] == theirs
 

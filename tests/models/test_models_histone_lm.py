@@ -94,7 +94,7 @@ def test_segments_are_means_of_their_tokens(segments):
     torch.manual_seed(0)
     num_bins, length = 7, 9
     model = LineRegressor(
-        spec("gpt2", context=16), num_lines=2, num_bins=num_bins, segments=segments, head_hidden=8, head_dropout=0.0
+        spec("gpt2", context=16), orders=[[0, 1]], num_bins=num_bins, segments=segments, head_hidden=8, head_dropout=0.0
     ).eval()
     ids = torch.stack([lines(3, length), lines(3, length)], 1)
     bins = torch.tensor([0, 0, 1, 2, 3, 4, 5, 6, -1]).expand(3, 2, length).clone()
@@ -114,3 +114,27 @@ def test_segments_are_means_of_their_tokens(segments):
     torch.testing.assert_close(model(ids, bins, sizes), expected, atol=1e-5, rtol=1e-4)
     ids[:, :, -1] = 5  # what padding holds is not seen
     torch.testing.assert_close(model(ids, bins, sizes), expected, atol=1e-5, rtol=1e-4)
+
+
+def test_two_orders_of_lines_give_a_number_that_changes_its_sign():
+    torch.manual_seed(0)
+    model = LineRegressor(
+        spec("gpt2", context=16),
+        orders=[[0, 1, 2], [1, 0, 3]],
+        num_bins=7,
+        segments=3,
+        head_hidden=8,
+        head_dropout=0.0,
+    ).eval()
+    ids = torch.randint(2, 20, (3, 4, 7))
+    bins, sizes = torch.arange(7).expand(3, 4, 7).contiguous(), torch.full((3, 4), 7)
+    given, exchanged = model(ids, bins, sizes), model(ids[:, [1, 0, 3, 2]], bins, sizes)
+    assert given.abs().min() > 1e-4
+    torch.testing.assert_close(exchanged, -given, atol=0, rtol=0)
+    one_order = LineRegressor(
+        spec("gpt2", context=16), orders=[[0, 1, 2]], num_bins=7, segments=3, head_hidden=8, head_dropout=0.0
+    ).eval()
+    one_order.load_state_dict(model.state_dict())
+    places, lengths = bins[:, :3].contiguous(), sizes[:, :3]
+    halves = one_order(ids[:, :3], places, lengths) - one_order(ids[:, [1, 0, 3]], places, lengths)
+    torch.testing.assert_close(given, halves / 2)

@@ -35,10 +35,12 @@ def deepdiff(toy, inputs="raw_c", seed=0, patience=2, **shape) -> ExpressionTask
     return ExpressionTask(toy[0], DeepDiffModel(DeepDiffShape(**(SHAPE | shape)), inputs, MARKS), seed, patience)
 
 
-def end_to_end(toy, inputs="raw", pretrained=None) -> ExpressionTask:
+def end_to_end(toy, inputs="raw", pretrained=None, antisymmetric=False) -> ExpressionTask:
     tokenizer = toy[1]
     spec = LanguageModelSpec("gpt2", tokenizer.vocab_size, tokenizer.pad_id, 2, 0, 8, 1, 2, 6, 0.0)
-    model = EndToEndModel(spec, EndToEndHead(segments=3, hidden=4, dropout=0.0), inputs, BINS, pretrained)
+    model = EndToEndModel(
+        spec, EndToEndHead(segments=3, hidden=4, dropout=0.0), inputs, BINS, pretrained, antisymmetric
+    )
     return ExpressionTask(toy[0], model, 0, None)
 
 
@@ -135,7 +137,7 @@ def test_saved_weights_predict_all_genes_in_order(toy, make, tmp_path):
     got = predict_genes(task.model, folder, genes, batch=7)
     assert got.shape == (30,)
     module, mean, sd = load_regressor(task.model, folder)
-    one = task.model.features(genes.first, genes.second, genes.lines, np.array([17]))
+    one = task.model.features(genes, np.array([17]))
     assert got[17] == pytest.approx(float(module(**one).detach().reshape(-1)[0]) * sd + mean, abs=1e-5)
     assert mean == pytest.approx(genes.target[genes.rows("train")].mean())
 
@@ -165,6 +167,37 @@ def test_a_step_lowers_the_loss(toy, make):
         optimizer.step()
         losses.append(float(sums["squared_error"].detach()))
     assert losses[-1] < 0.2 * losses[0]
+
+
+@pytest.mark.parametrize("inputs", ["raw_d", "raw_c", "raw"])
+@pytest.mark.parametrize("kind", ["deepdiff", "end_to_end"])
+def test_an_antisymmetric_model_changes_its_sign_with_the_cell_types(toy, kind, inputs, tmp_path):
+    if kind == "deepdiff":
+        model = DeepDiffModel(DeepDiffShape(**SHAPE), inputs, MARKS, antisymmetric=True)
+        task = ExpressionTask(toy[0], model, 0, None)
+    else:
+        task = end_to_end(toy, inputs, antisymmetric=True)
+    genes = toy[0].genes
+    train = genes.target[genes.rows("train")]
+    assert task.scale[:, 0].tolist() == [0, pytest.approx(np.sqrt((train**2).mean()))]
+    torch.manual_seed(2)
+    weights = {name: 10 * value for name, value in task.build_model().state_dict().items()}  # far from 0
+    task.save_model(tmp_path, weights, step=1, recipe_fingerprint="x")
+    given = predict_genes(task.model, Location(str(tmp_path)), genes, batch=7)
+    exchanged = predict_genes(task.model, Location(str(tmp_path)), genes.exchanged(), batch=7)
+    assert np.abs(given).max() > 1e-3
+    np.testing.assert_allclose(exchanged, -given, atol=1e-6)
+
+
+def test_exchanged_genes_are_those_of_the_other_order(toy):
+    genes = toy[0].genes
+    other = genes.exchanged()
+    np.testing.assert_array_equal(other.first, genes.second)
+    np.testing.assert_array_equal(other.expression[:, 0], genes.expression[:, 1])
+    expected = np.log(other.expression[:, 0] + 1) - np.log(other.expression[:, 1] + 1)
+    np.testing.assert_allclose(other.target, expected)
+    assert other.lines["difference"] is genes.lines["reversed"]
+    assert other.exchanged().lines == genes.lines
 
 
 def test_too_few_genes_are_refused(tmp_path):

@@ -37,9 +37,9 @@ def ids_of(table) -> np.ndarray:
 
 def test_crops_are_stretches_of_training_lines(toy):
     source = task_of(toy).train_source()
-    assert source.samples_per_pass == 3 * 10
+    assert source.samples_per_pass == 4 * 10
     genes = toy[0].genes
-    rows = source.read(np.arange(90))
+    rows = source.read(np.arange(120))
     whole = {
         (line, gene): genes.lines[name].ids[row, : genes.lines[name].lengths[row]]
         for line, name in enumerate(LINES)
@@ -59,8 +59,8 @@ def test_crops_are_stretches_of_training_lines(toy):
         assert (ids[length:] == source.pad_id).all()
         begins.add(begin)
     assert len(begins) > 3, "crops begin everywhere, not at one place"
-    for first in (0, 30, 60):  # every pass shows every line once
-        assert sorted(rows.column("line").to_pylist()[first : first + 30]) == list(range(30))
+    for first in (0, 40, 80):  # every pass shows every line once
+        assert sorted(rows.column("line").to_pylist()[first : first + 40]) == list(range(40))
 
 
 def test_positions_alone_decide(toy):

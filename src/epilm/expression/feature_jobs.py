@@ -54,6 +54,10 @@ class FeatureMaker:
     language: TrainedLanguage | None = None
     num_tokens: int | None = None
 
+    @property
+    def antisymmetric(self) -> bool:
+        return self.arm.antisymmetric
+
     def make(self, genes: Genes, inputs: Inputs) -> Features:
         """Features of n genes, a row a gene in their order."""
         arm = self.arm

@@ -91,8 +91,8 @@ def token_features(lines: Mapping[str, EncodedLines], inputs: Inputs, num_tokens
     """Token ids as numbers, -1 behind a line's end (GeneGPT-2's baseline).
 
     Args:
-        num_tokens: first tokens of each line that are columns, with padding where there are fewer; None: the longest
-            line's, of each kind of line.
+        num_tokens: first tokens of each line that are columns, with padding where there are fewer; None: all of the
+            arrays, of each kind of line.
     """
     names = INPUT_LINES[inputs]
     widths = _token_widths(lines, names, num_tokens)

@@ -11,7 +11,9 @@ import ray
 from ray.exceptions import RayError
 
 from epilm.errors import user_error
+from epilm.expression.both_orders import combine, orders_of
 from epilm.expression.feature_jobs import FeatureMaker
+from epilm.expression.features import Features
 from epilm.expression.importance import edges, occlusion, typical
 from epilm.expression.plan import RowKey
 from epilm.histone.bpe import WordTokenizer
@@ -44,7 +46,10 @@ class FittedRow:
             assert self.model is not None
             return predict_genes(self.model, self.trained, genes)
         assert self.maker is not None
-        features = self.maker.make(genes, self.key.inputs)
+        orders = orders_of(genes, antisymmetric=self.maker.antisymmetric)
+        return combine([self._of_features(self.maker.make(order, self.key.inputs)) for order in orders])
+
+    def _of_features(self, features: Features) -> np.ndarray:
         if self.pickled is not None:
             names, chosen = pickle.loads(self.pickled.read_bytes())
             place = {name: index for index, name in enumerate(features.names)}
@@ -78,13 +83,7 @@ class Reader:
         tokenizer = WordTokenizer.from_json(self.tokenizer_json)
         lines = {}
         for name, text in lines_of(first, second, self.cuts).items():
-            line = tokenizer.encode(text, of.num_bins)
-            grow = max(0, self.width[name] - line.ids.shape[1])
-            lines[name] = replace(
-                line,
-                ids=np.pad(line.ids, ((0, 0), (0, grow)), constant_values=tokenizer.pad_id),
-                bins=np.pad(line.bins, ((0, 0), (0, grow)), constant_values=-1),
-            )
+            lines[name] = tokenizer.encode(text, of.num_bins).widened(self.width[name], tokenizer.pad_id)
         return replace(of, first=first, second=second, lines=lines)
 
 

@@ -23,7 +23,7 @@ from epilm.histone.bpe import END, EncodedLines, WordTokenizer
 from epilm.histone.config import SPLITS
 from epilm.histone.load import load_pairs
 from epilm.histone.pairs import PairedGenes, fingerprint_of
-from epilm.histone.words import LINES, Cuts, fit_cuts, lines_of
+from epilm.histone.words import EXCHANGED, LINES, Cuts, fit_cuts, lines_of
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.tasks.expression_recipe import Inputs, LanguageModelShape
 from epilm.train.recipe import drop_placement
@@ -67,7 +67,10 @@ class ExpressionPlan:
 
     @cached_property
     def lines(self) -> dict[str, EncodedLines]:
-        return {name: self.tokenizer.encode(self.text[name], self.pairs.num_bins) for name in LINES}
+        lines = {name: self.tokenizer.encode(self.text[name], self.pairs.num_bins) for name in LINES}
+        # lines that take each other's place are of one width, so that features have the same columns in both orders
+        width = {name: max(lines[of].ids.shape[1] for of in (name, EXCHANGED[name])) for name in LINES}
+        return {name: line.widened(width[name], self.tokenizer.pad_id) for name, line in lines.items()}
 
     @cached_property
     def published_tokenizer(self) -> WordTokenizer:

@@ -91,6 +91,9 @@ class DeepDiffTrain(TrainConfig):
 class _Arm(Config):
     inputs: tuple[Inputs, ...] = Field(default=ALL_INPUTS, min_length=1)
     """Rows' variants: raw_c (both cell types), raw_d (their difference), raw (all three)."""
+    antisymmetric: bool = True
+    """Learn from each gene in both orders of its cell types, and predict half the difference of the two predictions: the
+    target changes its sign when the cell types change places. Off by default in tokens, static and deepdiff, as published."""
 
 
 class _OnFeatures(_Arm):
@@ -105,6 +108,7 @@ class TokensArm(_OnFeatures):
 
     kind: Literal["tokens"]
     segments: None = None
+    antisymmetric: bool = False
 
 
 class LevelsArm(_OnFeatures):
@@ -117,6 +121,7 @@ class StaticArm(_OnFeatures):
     """Rows of the language model's input embedding, one a token."""
 
     kind: Literal["static"]
+    antisymmetric: bool = False
     model: str = "gpt2"
     """Name of a language model of the recipe."""
 
@@ -153,6 +158,7 @@ class DeepDiffArm(_Arm):
     """DeepDiff on the bins' raw values."""
 
     kind: Literal["deepdiff"]
+    antisymmetric: bool = False
     shape: DeepDiffShape = DeepDiffShape()
     patience: int | None = Field(default=10, ge=1)
     train: DeepDiffTrain = DeepDiffTrain()
@@ -161,6 +167,8 @@ class DeepDiffArm(_Arm):
     def _aux_has_cells(self) -> Self:
         if self.shape.aux and "raw_d" in self.inputs:
             raise ValueError("shape.aux needs the cell types' own marks: use inputs: [raw_c, raw].")
+        if self.shape.aux and self.antisymmetric:
+            raise ValueError("shape.aux tells the cell types apart, antisymmetric exchanges them; use one of the two.")
         if self.train.bf16:
             raise ValueError("train.bf16=true would round counts above 256 before they are read; use false.")
         return self

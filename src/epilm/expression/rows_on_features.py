@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 
 from epilm.errors import user_error
+from epilm.expression.both_orders import combine, orders_of
 from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.plan import RowKey
 from epilm.expression.store import Outcome
@@ -20,7 +21,7 @@ from epilm.regress.classic import Chosen, RidgeConfig, SvrConfig, fit_ridge, fit
 from epilm.regress.matrix import write_matrix
 from epilm.regress.recipe import Boost
 from epilm.storage import Location
-from epilm.tasks.gene_table import GeneTable
+from epilm.tasks.gene_table import Genes, GeneTable
 
 Progress = Callable[[str], None]
 
@@ -98,9 +99,9 @@ def boosted(
     )
     for label, of_row in predicted.groupby("booster"):
         row = by_label[str(label)]
-        values = np.full(len(table.genes.genes), np.nan)
-        values[of_row["row"].to_numpy()] = of_row["prediction"].to_numpy(np.float64)
-        yield Outcome(row.key, row.seed, values, rounds[str(label)], written[row.same_features].num_features)
+        values = np.full((1 + row.maker.antisymmetric, len(table.genes.genes)), np.nan)
+        values.flat[of_row["row"].to_numpy()] = of_row["prediction"].to_numpy(np.float64)
+        yield Outcome(row.key, row.seed, combine([*values]), rounds[str(label)], written[row.same_features].num_features)
 
 
 def classic(
@@ -155,33 +156,51 @@ def _write_all(
 
 
 def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location, num_files: int) -> _Written:
+    """Rows of the second order are numbered behind those of the first."""
     genes = table.genes
-    features = maker.make(genes, key.inputs)
+    orders = orders_of(genes, antisymmetric=maker.antisymmetric)
+    values, names = _stacked(maker, key, orders)
+    target = np.concatenate([order.target for order in orders])
     files = {}
     for split in ("train", *ASKED):
-        index = genes.rows(split)
+        index = _rows(orders, split)
         files[split] = write_matrix(
             folder / split,
-            features.values[index],
-            features.names,
-            genes.genes[index],
+            values[index],
+            names,
+            np.tile(genes.genes, len(orders))[index],
             index,
-            genes.target[index],
+            target[index],
             num_files=1 if split == "test" else num_files,
         )
-    return _Written(files, len(features.names))
+    return _Written(files, len(names))
+
+
+def _stacked(maker: FeatureMaker, key: RowKey, orders: Sequence[Genes]) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Features of all genes in each order, [orders x n, F], and their names."""
+    made = [maker.make(order, key.inputs) for order in orders]
+    assert all(features.names == made[0].names for features in made)
+    return np.concatenate([features.values for features in made]), made[0].names
+
+
+def _rows(orders: Sequence[Genes], split: str) -> np.ndarray:
+    """A split's rows among the genes of all orders."""
+    genes = orders[0]
+    return np.concatenate([genes.rows(split) + number * len(genes.genes) for number in range(len(orders))])
 
 
 def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeConfig, models: Location) -> Outcome:
-    genes = table.genes
-    features = row.maker.make(genes, row.key.inputs)
-    x, y = features.values, genes.target
-    train, validation = genes.rows("train"), genes.rows("validation")
+    orders = orders_of(table.genes, antisymmetric=row.maker.antisymmetric)
+    x, names = _stacked(row.maker, row.key, orders)
+    y = np.concatenate([order.target for order in orders])
+    train, validation = _rows(orders, "train"), _rows(orders, "validation")
     fit: Any = fit_svr if isinstance(config, SvrConfig) else fit_ridge
     chosen: Chosen = fit(x[train], y[train], x[validation], y[validation], config)
     values = np.full(len(y), np.nan)
     for split in ASKED:
-        values[genes.rows(split)] = chosen.predict(x[genes.rows(split)])
+        asked = _rows(orders, split)
+        values[asked] = chosen.predict(x[asked])
     folder = (models / row.key.arm / row.key.inputs).mkdir()
-    (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps((features.names, chosen)))
-    return Outcome(row.key, row.seed, values, dict(chosen.settings), x.shape[1])
+    (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps((names, chosen)))
+    predicted = combine([*values.reshape(len(orders), -1)])
+    return Outcome(row.key, row.seed, predicted, dict(chosen.settings), x.shape[1])

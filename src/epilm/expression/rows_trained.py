@@ -50,7 +50,7 @@ def trained_row(
     arm = plan.recipe.arms[key.arm]
     model: ExpressionModel
     if isinstance(arm, DeepDiffArm):
-        model = DeepDiffModel(arm.shape, key.inputs, len(plan.pairs.marks))
+        model = DeepDiffModel(arm.shape, key.inputs, len(plan.pairs.marks), arm.antisymmetric)
         begins = ""
     else:
         assert isinstance(arm, EndToEndArm)
@@ -61,6 +61,7 @@ def trained_row(
             inputs=key.inputs,
             num_bins=plan.pairs.num_bins,
             pretrained=language.model if language else None,
+            antisymmetric=arm.antisymmetric,
         )
         begins = f"{model.spec}{plan.tokenizer.to_json()}{language.identity if language else ''}"
     task = ExpressionTask(table, model, seed, arm.patience)

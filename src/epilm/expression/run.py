@@ -258,6 +258,7 @@ class Study:
             "kind": arm.kind,
             "inputs": key.inputs,
             "regressor": getattr(arm, "regressor", None),
+            "antisymmetric": arm.antisymmetric,
             "model": getattr(arm, "model", None),
             "num_features": outcomes[0].num_features,
             "seeds": list(seeds),

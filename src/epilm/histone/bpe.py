@@ -38,6 +38,15 @@ class EncodedLines:
     lengths: np.ndarray
     """int32 [n], tokens of each line."""
 
+    def widened(self, width: int, pad_id: int) -> EncodedLines:
+        """The same lines with padding up to ``width`` tokens, where they are narrower."""
+        grow = ((0, 0), (0, max(0, width - self.ids.shape[1])))
+        return EncodedLines(
+            ids=np.pad(self.ids, grow, constant_values=pad_id),
+            bins=np.pad(self.bins, grow, constant_values=-1),
+            lengths=self.lengths,
+        )
+
 
 class WordTokenizer:
     """A trained byte-level BPE; picklable."""

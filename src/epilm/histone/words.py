@@ -1,7 +1,7 @@
 """Values of marks as words: a letter a mark, a word a bin, a line a gene (GeneGPT-2, section 5.2).
 
 A value's level is how many of its mark's *cuts* it reaches; a level is a letter; the letters of a bin's marks, in their
-order, are its word. A third line a gene holds the words of the difference of two cell types.
+order, are its word. Two more lines a gene hold the words of the difference of two cell types, one for each order.
 """
 
 from __future__ import annotations
@@ -14,10 +14,17 @@ import numpy as np
 from epilm.errors import RecipeError
 from epilm.histone.config import WordsConfig
 
-LINES = ("first", "second", "difference")
-"""The lines of a gene: its words in either cell type and those of first - second."""
+LINES = ("first", "second", "difference", "reversed")
+"""The lines of a gene: its words in either cell type, those of first - second and those of second - first."""
 
-INPUT_LINES: dict[str, tuple[str, ...]] = {"raw_c": ("first", "second"), "raw_d": ("difference",), "raw": LINES}
+EXCHANGED = {"first": "second", "second": "first", "difference": "reversed", "reversed": "difference"}
+"""What each line is when the cell types change places."""
+
+INPUT_LINES: dict[str, tuple[str, ...]] = {
+    "raw_c": ("first", "second"),
+    "raw_d": ("difference",),
+    "raw": ("first", "second", "difference"),
+}
 """Lines that a regressor sees under each name of its inputs."""
 
 _ABOVE_ZERO = float(np.finfo(np.float64).tiny)
@@ -111,6 +118,7 @@ def lines_of(first: np.ndarray, second: np.ndarray, cuts: Cuts) -> dict[str, lis
         "second": (second, cuts.cells),
         # in float64, lest two float32 values that differ are rounded across a threshold
         "difference": (np.subtract(first, second, dtype=np.float64), cuts.difference),
+        "reversed": (np.subtract(second, first, dtype=np.float64), cuts.difference),
     }
     return {name: to_lines(to_levels(array, of), of.shape[1] + 1) for name, (array, of) in values.items()}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -13,24 +15,31 @@ class LineRegressor(nn.Module):
 
     Every line is read by the same language model; hidden states are averaged over segments of bins, so that the head knows
     where along the gene a word stands, and go side by side through one hidden layer.
+
+    Args:
+        orders: the lines that the head sees side by side, by their number. With two such orders (the lines as they are, and
+            with two cell types in each other's place) the result is half the difference of the head's two numbers: it changes
+            its sign, exactly, when the cell types change places.
     """
 
     def __init__(
         self,
         spec: LanguageModelSpec,
         *,
-        num_lines: int,
+        orders: Sequence[Sequence[int]],
         num_bins: int,
         segments: int,
         head_hidden: int,
         head_dropout: float,
     ) -> None:
         super().__init__()
-        self.spec, self.segments = spec, segments
+        assert len(orders) in (1, 2)
+        assert len({len(order) for order in orders}) == 1
+        self.spec, self.segments, self.orders = spec, segments, [list(order) for order in orders]
         # where segments begin, as even as whole bins allow; not a weight, and not saved
         self.register_buffer("edges", torch.arange(segments) * num_bins // segments, persistent=False)
         self.language_model = build_language_model(spec)
-        width = num_lines * self.segments * spec.hidden
+        width = len(orders[0]) * self.segments * spec.hidden
         self.head = nn.Sequential(
             nn.LayerNorm(width),
             nn.Linear(width, head_hidden),
@@ -47,7 +56,7 @@ class LineRegressor(nn.Module):
 
     def forward(self, ids: Tensor, bins: Tensor, lengths: Tensor) -> Tensor:
         """Predictions [n] from token ids [n, lines, L], the bin of each token (-1 for padding) and lengths [n, lines]."""
-        num, _, length = ids.shape
+        num, lines, length = ids.shape
         hidden = read_lines(
             self.language_model,
             ids.reshape(-1, length),
@@ -58,5 +67,6 @@ class LineRegressor(nn.Module):
         place = torch.bucketize(bins.reshape(-1, length), self.edges, right=True) - 1  # -1 for padding
         belongs = (place[:, None] == torch.arange(self.segments, device=ids.device)[None, :, None]).to(hidden.dtype)
         belongs = belongs / belongs.sum(-1, keepdim=True).clamp(min=1)
-        pooled = torch.bmm(belongs, hidden)  # [n * lines, segments, hidden]
-        return self.head(pooled.reshape(num, -1)).squeeze(-1)
+        pooled = torch.bmm(belongs, hidden).reshape(num, lines, -1)  # [n, lines, segments * hidden]
+        numbers = [self.head(pooled[:, order].flatten(1)).squeeze(-1) for order in self.orders]
+        return numbers[0] if len(numbers) == 1 else (numbers[0] - numbers[1]) / 2

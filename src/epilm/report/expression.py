@@ -178,12 +178,12 @@ def _name(key: tuple[str, str]) -> str:
 
 
 def _what(entry: Mapping[str, Any]) -> str:
-    """``hidden states of gpt2, xgboost-ray``."""
+    """``hidden states of gpt2, xgboost-ray, both orders of the cell types``."""
     kind, regressor = str(entry.get("kind") or ""), entry.get("regressor")
     text = KINDS[kind].format(model=entry.get("model") or "the language model") if kind in KINDS else kind
-    return ", ".join(
-        part for part in (text, REGRESSORS.get(str(regressor), str(regressor)) if regressor else "") if part
-    )
+    fitted = REGRESSORS.get(str(regressor), str(regressor)) if regressor else ""
+    orders = "both orders of the cell types" if entry.get("antisymmetric") else ""
+    return ", ".join(part for part in (text, fitted, orders) if part)
 
 
 def _is_baseline(entry: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from epilm.histone.bpe import EncodedLines
-from epilm.histone.words import INPUT_LINES
+from epilm.histone.words import EXCHANGED, INPUT_LINES
 from epilm.models.deepdiff import DeepDiff
 from epilm.models.folder import WEIGHTS_FILE
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.models.line_regressor import LineRegressor
 from epilm.storage import Location
 from epilm.tasks.expression_recipe import DeepDiffShape, EndToEndHead, Inputs
+from epilm.tasks.gene_table import Genes
 
 
 class ExpressionModel(Protocol):
@@ -25,6 +24,11 @@ class ExpressionModel(Protocol):
 
     @property
     def inputs(self) -> Inputs: ...
+
+    @property
+    def antisymmetric(self) -> bool:
+        """Whether the prediction changes its sign, exactly, when the cell types change places."""
+        ...
 
     @property
     def aux_weight(self) -> float | None:
@@ -35,9 +39,7 @@ class ExpressionModel(Protocol):
         """A new module; it takes what :meth:`features` gives and returns [n] or [n, 3] (difference, first, second)."""
         ...
 
-    def features(
-        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
-    ) -> dict[str, Tensor]:
+    def features(self, genes: Genes, rows: np.ndarray) -> dict[str, Tensor]:
         """Tensors of chosen genes, one row a gene."""
         ...
 
@@ -53,6 +55,7 @@ class DeepDiffModel:
     shape: DeepDiffShape
     inputs: Inputs
     num_marks: int
+    antisymmetric: bool = False
 
     @property
     def aux_weight(self) -> float | None:
@@ -66,25 +69,28 @@ class DeepDiffModel:
                 bin_hidden=self.shape.bin_hidden,
                 mark_hidden=self.shape.mark_hidden,
                 aux=self.shape.aux,
-            )
+            ),
+            self.antisymmetric,
         )
 
-    def features(
-        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
-    ) -> dict[str, Tensor]:
-        return {"first": torch.from_numpy(first[rows]), "second": torch.from_numpy(second[rows])}
+    def features(self, genes: Genes, rows: np.ndarray) -> dict[str, Tensor]:
+        return {"first": torch.from_numpy(genes.first[rows]), "second": torch.from_numpy(genes.second[rows])}
 
     def flops(self, num_bins: int, num_marks: int, line_length: int) -> float:
-        encoders = num_marks * {"raw_d": 1, "raw_c": 2, "raw": 3}[self.inputs]
+        encoders = num_marks * {"raw_d": 1, "raw_c": 2, "raw": 3}[self.inputs] * (1 + self.antisymmetric)
         return 6.0 * encoders * num_bins * 2 * 4 * self.shape.bin_hidden * (self.shape.bin_hidden + 1)
 
 
 class _DeepDiffScores(nn.Module):
-    def __init__(self, model: DeepDiff) -> None:
+    def __init__(self, model: DeepDiff, antisymmetric: bool) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.antisymmetric = model, antisymmetric
 
     def forward(self, first: Tensor, second: Tensor) -> Tensor:
+        if self.antisymmetric:
+            both = self.model(torch.cat([first, second]), torch.cat([second, first]))
+            given, exchanged = both.difference.chunk(2)
+            return (given - exchanged) / 2
         out = self.model(first, second)
         if out.first is None:
             return out.difference
@@ -104,13 +110,25 @@ class EndToEndModel:
     inputs: Inputs
     num_bins: int
     pretrained: Location | None
+    antisymmetric: bool = False
 
     aux_weight: None = None
+
+    @property
+    def _orders(self) -> list[tuple[str, ...]]:
+        """Lines that the head sees side by side: as given and, of an antisymmetric one, with the cell types exchanged."""
+        given = INPUT_LINES[self.inputs]
+        return [given, tuple(EXCHANGED[name] for name in given)] if self.antisymmetric else [given]
+
+    @property
+    def lines(self) -> list[str]:
+        """Lines that the language model reads, each once."""
+        return list(dict.fromkeys(name for order in self._orders for name in order))
 
     def build(self) -> nn.Module:
         model = LineRegressor(
             self.spec,
-            num_lines=len(INPUT_LINES[self.inputs]),
+            orders=[[self.lines.index(name) for name in order] for order in self._orders],
             num_bins=self.num_bins,
             segments=self.head.segments,
             head_hidden=self.head.hidden,
@@ -120,10 +138,8 @@ class EndToEndModel:
             load_language_model(model.language_model, self.pretrained)
         return model
 
-    def features(
-        self, first: np.ndarray, second: np.ndarray, lines: Mapping[str, EncodedLines], rows: np.ndarray
-    ) -> dict[str, Tensor]:
-        chosen = [lines[name] for name in INPUT_LINES[self.inputs]]
+    def features(self, genes: Genes, rows: np.ndarray) -> dict[str, Tensor]:
+        chosen = [genes.lines[name] for name in self.lines]
         width = max(line.ids.shape[1] for line in chosen)
 
         def stacked(arrays: list[np.ndarray], fill: int) -> Tensor:
@@ -139,7 +155,7 @@ class EndToEndModel:
     def flops(self, num_bins: int, num_marks: int, line_length: int) -> float:
         spec = self.spec
         per_token = 6 * 12 * spec.layers * spec.hidden**2 + 12 * spec.layers * spec.context * spec.hidden
-        return float(len(INPUT_LINES[self.inputs]) * line_length * per_token)
+        return float(len(self.lines) * line_length * per_token)
 
 
 def load_language_model(model: nn.Module, folder: Location) -> None:

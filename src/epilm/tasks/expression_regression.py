@@ -1,7 +1,7 @@
 """Regression of differential expression by a network: DeepDiff, or a head on a histone language model.
 
-The loss is the squared error of the target standardised by the training genes; the weights of the best validation r are
-the result.
+The loss is the squared error of the target standardised by the training genes (of an antisymmetric model: of both orders of
+the cell types); the weights of the best validation r are the result.
 """
 
 from __future__ import annotations
@@ -65,8 +65,12 @@ class ExpressionTask:
     @cached_property
     def scale(self) -> np.ndarray:
         """float64 [2, 3]: mean and standard deviation, over the training genes, of the target and of log2(expression + 1) in
-        each cell type."""
-        return standardise(self._truth[self.genes.rows("train")])
+        each cell type. Over both orders of the cell types the target's mean is 0."""
+        truth = self._truth[self.genes.rows("train")]
+        scale = standardise(truth)
+        if self.model.antisymmetric:
+            scale[:, 0] = 0.0, np.sqrt((truth[:, 0] ** 2).mean()) or 1.0
+        return scale
 
     @cached_property
     def _truth(self) -> np.ndarray:
@@ -92,7 +96,7 @@ class ExpressionTask:
         return {
             "position": torch.from_numpy(table.column("position").to_numpy().copy()),
             "truth": torch.from_numpy(truth),
-            **self.model.features(self.genes.first, self.genes.second, self.genes.lines, rows),
+            **self.model.features(self.genes, rows),
         }
 
     # -- early stopping -----------------------------------------------------------------------------------------------
@@ -201,7 +205,7 @@ def predict_genes(
     parts = []
     for begin in range(0, len(genes.genes), batch):
         rows = np.arange(begin, min(begin + batch, len(genes.genes)))
-        features = model.features(genes.first, genes.second, genes.lines, rows)
+        features = model.features(genes, rows)
         out = module(**{name: value.to(device) for name, value in features.items()}).double().cpu().numpy()
         parts.append(out if out.ndim == 1 else out[:, 0])
     return np.concatenate(parts) * sd + mean

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from epilm.corpus.source import as_fixed_bytes, fixed_bytes
 from epilm.histone.bpe import EncodedLines
 from epilm.histone.pairs import PairedGenes, fingerprint_of
-from epilm.histone.words import LINES
+from epilm.histone.words import EXCHANGED, LINES
 from epilm.storage import Location
 
 
@@ -41,6 +41,17 @@ class Genes:
     def rows(self, split: str) -> np.ndarray:
         """Indices of a split's genes, in order."""
         return np.flatnonzero(self.split == split)
+
+    def exchanged(self) -> Genes:
+        """The same genes with the cell types in each other's place: the target changes its sign."""
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            expression=self.expression[:, ::-1],
+            target=-self.target,
+            lines={name: self.lines[EXCHANGED[name]] for name in LINES},
+        )
 
 
 @dataclass(frozen=True)
