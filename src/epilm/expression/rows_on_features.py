@@ -101,7 +101,9 @@ def boosted(
         row = by_label[str(label)]
         values = np.full((1 + row.maker.antisymmetric, len(table.genes.genes)), np.nan)
         values.flat[of_row["row"].to_numpy()] = of_row["prediction"].to_numpy(np.float64)
-        yield Outcome(row.key, row.seed, combine([*values]), rounds[str(label)], written[row.same_features].num_features)
+        yield Outcome(
+            row.key, row.seed, combine([*values]), rounds[str(label)], written[row.same_features].num_features
+        )
 
 
 def classic(
