@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from toy_genes import BINS, MARKS, toy_table
 
 from epilm.expression.both_orders import combine, orders_of
 from epilm.expression.feature_jobs import FeatureMaker
@@ -15,6 +14,7 @@ from epilm.expression.rows_on_features import FeatureRow, _fit_classic, _write
 from epilm.regress.classic import RidgeConfig
 from epilm.regress.matrix import read_matrix
 from epilm.storage import Location
+from toy_genes import BINS, MARKS, toy_table
 
 NAMES = ("a", "b", "c")
 

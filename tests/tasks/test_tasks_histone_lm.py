@@ -5,7 +5,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from toy_genes import BINS, toy_table
 
 from epilm.corpus.source import fixed_bytes
 from epilm.histone.words import LINES
@@ -13,6 +12,7 @@ from epilm.masking.contract import Moment
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.storage import Location
 from epilm.tasks.histone_lm import HistoneLanguageTask
+from toy_genes import BINS, toy_table
 
 CONTEXT = 5
 

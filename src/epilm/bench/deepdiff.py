@@ -77,7 +77,7 @@ def deepdiff_step(bench: Workbench) -> Duel:
     plain = LoopDeepDiff(model)
     first, second = (torch.poisson(torch.full((genes, bins, marks), 1.5)) for _ in range(2))
     target = torch.randn(genes)
-    recurrences = "compiled recurrences" if kernel() is not None else "recurrences of torch's operators"
+    recurrences = ("compiled" if kernel() is not None else "torch's") + " recurrences"
     our_optimizer, their_optimizer = (torch.optim.Adam(side.parameters(), lr=0.0) for side in (model, plain))
 
     def ours() -> tuple[Tensor, Tensor, Tensor]:
@@ -104,7 +104,8 @@ def deepdiff_step(bench: Workbench) -> Duel:
         return ", ".join(f"{name} by {value:.2g}" for name, value in far.items() if not value < TOLERANCE)
 
     def describe() -> str:
-        return f"{genes} genes, {bins} bins, {model.num_encoders} encoders of 2 x 32, {recurrences}, {torch.get_num_threads()} thread(s)"
+        sizes = f"{genes} genes, {bins} bins, {model.num_encoders} encoders of 2 x 32"
+        return f"{sizes}, {recurrences}, {torch.get_num_threads()} thread(s)"
 
     return Duel(ours, theirs, genes, genes, compare, describe)
 
