@@ -10,7 +10,7 @@ PACKAGE = ROOT / "src" / "epilm"
 
 LAYERS = (
     ("errors",),
-    ("config", "storage", "hashing"),
+    ("config", "storage", "hashing", "memory"),
     ("session",),
     ("runs",),
     ("genome",),

@@ -16,6 +16,7 @@ from epilm.expression.both_orders import combine, orders_of
 from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.plan import RowKey
 from epilm.expression.store import Outcome
+from epilm.memory import give_back
 from epilm.regress import boost
 from epilm.regress.classic import Chosen, RidgeConfig, SvrConfig, fit_ridge, fit_svr
 from epilm.regress.matrix import write_matrix
@@ -115,7 +116,7 @@ def classic(
         configs: arm -> what is fitted.
         models: folder of the fitted ones, ``<arm>/<inputs>/seed-<n>.pkl``.
     """
-    task = ray.remote(_fit_classic)
+    task: Any = ray.remote(_in_a_task(_fit_classic))
     running = {task.remote(row, table, configs[row.key.arm], models): row for row in rows}
     try:
         while running:
@@ -135,6 +136,18 @@ class _Written:
     num_features: int
 
 
+def _in_a_task(work: Callable[..., Any]) -> Callable[..., Any]:
+    """The same, and then the memory of its tables is no longer the process's."""
+
+    def done(*args: Any) -> Any:
+        try:
+            return work(*args)
+        finally:
+            give_back()
+
+    return done
+
+
 def _files(written: _Written, splits: tuple[str, ...]) -> tuple[Location, ...]:
     return tuple(file for split in splits for file in written.files[split])
 
@@ -142,7 +155,7 @@ def _files(written: _Written, splits: tuple[str, ...]) -> tuple[Location, ...]:
 def _write_all(
     rows: Sequence[FeatureRow], table: GeneTable, folder: Location, *, num_files: int
 ) -> dict[str, _Written]:
-    task = ray.remote(_write)
+    task: Any = ray.remote(_in_a_task(_write))
     makers = {row.same_features: row for row in rows}
     waiting, running, written = list(makers.items()), {}, {}
     try:

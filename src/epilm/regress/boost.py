@@ -30,6 +30,7 @@ import ray.data
 from ray.exceptions import RayError
 
 from epilm.errors import EpilmError, user_error
+from epilm.memory import give_back
 from epilm.regress.columns import GENE, ROW, TARGET
 from epilm.regress.light_actors import NoQueue, StopEvent
 from epilm.regress.matrix import read_features
@@ -71,7 +72,7 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
         EpilmError: actors died more often than ``max_actor_restarts`` allows, or the cluster gave none in time.
     """
     # It holds no CPU: it only drives the actors, which do the work. It is repeated where its machine was lost.
-    task = ray.remote(fit).options(num_cpus=0, max_retries=1)
+    task = ray.remote(_fit_in_a_task).options(num_cpus=0, max_retries=1)
     waiting, running = list(jobs), {}
     at_once = fits_at_once(config, ray.cluster_resources())
     quantiles: dict[tuple[Location, ...], Any] = {}
@@ -90,6 +91,13 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
+
+
+def _fit_in_a_task(job: FitJob, config: Boost, quantiles: Quantiles | None) -> Fitted:
+    try:
+        return fit(job, config, quantiles)
+    finally:
+        give_back()
 
 
 def fits_at_once(config: Boost, resources: Mapping[str, float]) -> int:
