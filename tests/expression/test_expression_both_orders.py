@@ -79,7 +79,10 @@ def test_token_ids_have_the_same_columns_in_both_orders(table, tmp_path):
 @pytest.mark.parametrize("inputs", ["raw_d", "raw_c", "raw"])
 def test_an_antisymmetric_ridge_is_scikit_learns_on_twice_the_rows(table, inputs, tmp_path):
     genes, folder = table.genes, Location(str(tmp_path))
-    maker, key = FeatureMaker(LevelsArm(kind="levels", regressor="ridge"), NAMES), RowKey("ridge", inputs)
+    maker, key = (
+        FeatureMaker(LevelsArm(kind="levels", regressor="ridge", antisymmetric=True), NAMES),
+        RowKey("ridge", inputs),
+    )
     outcome = _fit_classic(FeatureRow(key, 0, maker, "x"), table, RidgeConfig(alpha=(3.0,)), folder)
     orders = [by_hand(genes, inputs), by_hand(genes.exchanged(), inputs)]
     train, asked = genes.rows("train"), np.flatnonzero(genes.split != "train")

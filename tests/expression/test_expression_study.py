@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import xgboost
 from transformers import AutoModelForCausalLM
 
 from epilm.config import parse_recipe
@@ -15,6 +16,7 @@ from epilm.expression.scores import pearson
 from epilm.simulate.gene_recipe import SimulateGenesRecipe
 from epilm.simulate.genes import simulate_genes
 from epilm.storage import Location
+from epilm.tasks.gene_table import GeneTable
 
 pytestmark = [pytest.mark.ray, pytest.mark.training]
 
@@ -57,10 +59,16 @@ def recipe(tmp_path_factory) -> ExpressionRecipe:
             "models": {"gpt2": {"kind": "gpt2", **SMALL}, "roberta": {"kind": "roberta", **SMALL}},
             "arms": {
                 "raw_tokens": {"kind": "tokens", "inputs": ["raw_c"]},
-                "levels": {"kind": "levels", "inputs": ["raw_d"], "segments": 5},
+                "levels": {"kind": "levels", "inputs": ["raw_c"], "segments": 5, "antisymmetric": True},
                 "static": {"kind": "static", "inputs": ["raw"]},
                 "contextual": {"kind": "contextual", "model": "roberta", "inputs": ["raw_d"], "pooling": "mean"},
-                "end_to_end": {"kind": "end_to_end", "inputs": ["raw"], "head": {"segments": 4}, "train": TRAIN},
+                "end_to_end": {
+                    "kind": "end_to_end",
+                    "inputs": ["raw"],
+                    "head": {"segments": 4},
+                    "train": TRAIN,
+                    "antisymmetric": True,
+                },
                 "ridge": {"kind": "levels", "regressor": "ridge", "inputs": ["raw"]},
                 "deepdiff": {"kind": "deepdiff", "inputs": ["raw_c"], "shape": {"aux": True}, "train": TRAIN},
             },
@@ -70,7 +78,7 @@ def recipe(tmp_path_factory) -> ExpressionRecipe:
                 "num_tokens": 22,
                 "model": {"kind": "gpt2", "texts": ["cells"], "genes": ["train", "validation"], **SMALL},
             },
-            "importance": {"end_to_end": "raw", "levels": "raw_d", "ridge": "raw", "deepdiff": "raw_c"},
+            "importance": {"end_to_end": "raw", "levels": "raw_c", "ridge": "raw", "deepdiff": "raw_c"},
             "importance_segments": 4,
             "num_bootstrap": 50,
             "max_concurrent": 1,
@@ -122,6 +130,26 @@ def test_predictions_carry_gene_ids_in_the_datas_order(run, recipe, folder):
     part = table[(table["arm"] == "ridge") & (table["split"] == "test")]
     r = float(pearson(part["target"].to_numpy(), part["prediction"].to_numpy()))
     assert abs(row["test"]["values"][0] - r) < 1e-6
+
+
+def test_predictions_from_both_orders_are_half_their_difference(run, recipe, folder):
+    """From the kept boosters, in plain xgboost, on segments' means made here."""
+    genes = GeneTable(folder / "genes.parquet", "again").genes
+    first, second = (values.reshape(80, 5, 4, 2).mean(2).reshape(80, 10) for values in (genes.first, genes.second))
+    table = pq.read_table((folder / "predictions.parquet").path).to_pandas()
+    for seed in (3, 4):
+        booster = xgboost.Booster(model_file=(folder / "boosters" / "levels" / "raw_c" / f"seed-{seed}.json").path)
+        names = [
+            f"{of}.s{s:02d}.{mark}" for of in ("first", "second") for s in range(5) for mark in recipe.data.columns
+        ]
+        assert sorted(names) == booster.feature_names
+        given, exchanged = (
+            booster.predict(xgboost.DMatrix(np.hstack(both)[:, np.argsort(names)], feature_names=booster.feature_names))
+            for both in ((first, second), (second, first))
+        )
+        kept = table[(table["arm"] == "levels") & (table["seed"] == seed)]["prediction"].to_numpy()
+        np.testing.assert_allclose(kept, ((given - exchanged) / 2)[genes.split != "train"], atol=1e-6)
+        assert np.ptp(kept) > 0.01
 
 
 def test_importances_are_maps_of_marks_and_bins(run):

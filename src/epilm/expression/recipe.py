@@ -91,9 +91,10 @@ class DeepDiffTrain(TrainConfig):
 class _Arm(Config):
     inputs: tuple[Inputs, ...] = Field(default=ALL_INPUTS, min_length=1)
     """Rows' variants: raw_c (both cell types), raw_d (their difference), raw (all three)."""
-    antisymmetric: bool = True
+    antisymmetric: bool = False
     """Learn from each gene in both orders of its cell types, and predict half the difference of the two predictions: the
-    target changes its sign when the cell types change places. Off by default in tokens, static and deepdiff, as published."""
+    target changes its sign when the cell types change places. It helps trees on few genes; where the cell types were
+    measured differently (in depth, say), it keeps a model from learning how."""
 
 
 class _OnFeatures(_Arm):
@@ -108,7 +109,6 @@ class TokensArm(_OnFeatures):
 
     kind: Literal["tokens"]
     segments: None = None
-    antisymmetric: bool = False
 
 
 class LevelsArm(_OnFeatures):
@@ -121,7 +121,6 @@ class StaticArm(_OnFeatures):
     """Rows of the language model's input embedding, one a token."""
 
     kind: Literal["static"]
-    antisymmetric: bool = False
     model: str = "gpt2"
     """Name of a language model of the recipe."""
 
@@ -158,7 +157,6 @@ class DeepDiffArm(_Arm):
     """DeepDiff on the bins' raw values."""
 
     kind: Literal["deepdiff"]
-    antisymmetric: bool = False
     shape: DeepDiffShape = DeepDiffShape()
     patience: int | None = Field(default=10, ge=1)
     train: DeepDiffTrain = DeepDiffTrain()
