@@ -11,7 +11,7 @@ from epilm.tasks.gene_table import GeneTable
 from epilm.tasks.histone_lm import HistoneLanguageTask
 from epilm.train.many import TrainJob
 
-_LINES_OF = {"cells": ("first", "second"), "difference": ("difference", "reversed")}
+_LINES_OF = {"cells": ("first", "second"), "difference": ("difference",)}
 
 
 def language_job(

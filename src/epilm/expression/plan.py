@@ -23,7 +23,7 @@ from epilm.histone.bpe import END, EncodedLines, WordTokenizer
 from epilm.histone.config import SPLITS
 from epilm.histone.load import load_pairs
 from epilm.histone.pairs import PairedGenes, fingerprint_of
-from epilm.histone.words import EXCHANGED, LINES, Cuts, fit_cuts, lines_of
+from epilm.histone.words import EXCHANGED, INPUT_LINES, LINES, Cuts, fit_cuts, lines_of
 from epilm.models.histone_lm import LanguageModelSpec
 from epilm.tasks.expression_recipe import Inputs, LanguageModelShape
 from epilm.train.recipe import drop_placement
@@ -61,9 +61,10 @@ class ExpressionPlan:
 
     @cached_property
     def tokenizer(self) -> WordTokenizer:
-        """Learnt from all lines of the training genes."""
+        """Learnt from the training genes' lines of both cell types and of their difference."""
         train = self.pairs.rows("train")
-        return WordTokenizer.train([self.text[name][row] for name in LINES for row in train], self.recipe.words)
+        lines = [self.text[name][row] for name in INPUT_LINES["raw"] for row in train]
+        return WordTokenizer.train(lines, self.recipe.words)
 
     @cached_property
     def lines(self) -> dict[str, EncodedLines]:
