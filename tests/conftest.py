@@ -13,6 +13,8 @@ settings.register_profile("shared", deadline=None)  # a busy machine is not a sl
 settings.load_profile("shared")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# Ray's controller looks at its workers every two seconds, which is how long most of these trainings last
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.2")
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -99,7 +99,7 @@ def test_settings_may_stand_behind_options(capsys, tmp_path):
     assert "num_workers=4" in err
     with pytest.raises(SystemExit):
         cli.main(["pretrain", str(recipe), "--resum", "--nonsense"])
-    assert "unrecognized arguments: --nonsense" in capsys.readouterr().err
+    assert "unrecognized arguments: --resum --nonsense" in capsys.readouterr().err
 
 
 def test_resume_and_overwrite_exclude_each_other(capsys):

@@ -1,5 +1,7 @@
 """Recipes: what is refused, in which words; overrides; fingerprints."""
 
+from typing import Annotated, Literal
+
 import pytest
 from pydantic import Field
 
@@ -60,6 +62,7 @@ def test_files_that_are_no_recipe_are_refused(tmp_path):
     for name, text, message in [
         ("list.yaml", "- 1", "list, not a mapping"),
         ("bad.yaml", "a: [", "not valid YAML"),
+        ("twice.yaml", "name: a\nsizes: [1]\nname: b", "'name' is there twice, in lines 1 and 3"),
         ("empty.yaml", "", "is empty, not a mapping"),
     ]:
         (tmp_path / name).write_text(text)
@@ -96,3 +99,26 @@ class Named(Config):
 def test_a_wrong_key_below_a_name_that_the_user_chose():
     with pytest.raises(RecipeError, match=r"by_name\.mine\.wrong: unknown setting"):
         parse_recipe(Named, {"by_name": {"mine": {"wrong": 1}}})
+
+
+class Round(Config):
+    kind: Literal["round"] = "round"
+    radius: float = 1
+
+
+class Square(Config):
+    kind: Literal["square"]
+    side: float = 1
+
+
+class Shapes(Config):
+    shapes: dict[str, Annotated[Round | Square, Field(discriminator="kind")]]
+
+
+def test_a_wrong_key_in_one_of_several_kinds_of_settings():
+    given = {"shapes": {"mine": {"kind": "square", "sid": 3}}}
+    with pytest.raises(RecipeError) as error:
+        parse_recipe(Shapes, given)
+    assert "shapes.mine.sid: unknown setting. Did you mean 'side'? Allowed: kind, side." in str(error.value)
+    with pytest.raises(RecipeError, match=r"shapes\.mine\.radius: .*got 'x'"):
+        parse_recipe(Shapes, {"shapes": {"mine": {"kind": "round", "radius": "x"}}})

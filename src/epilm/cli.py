@@ -30,10 +30,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.overrides += rest
     _quieten()
     try:
-        return arguments.run(arguments)
+        code = arguments.run(arguments)
+        sys.stdout.flush()
+        return code
     except EpilmError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except KeyboardInterrupt:
         print("interrupted; a run that writes checkpoints or parts goes on with --resume", file=sys.stderr)
         return 130
@@ -50,6 +55,7 @@ def _quieten() -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="epilm",
+        allow_abbrev=False,
         description="Train epigenome language models on Ray.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog=textwrap.dedent(
@@ -73,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_stage(commands: Any, name: str, stage: Stage) -> None:
     command = commands.add_parser(
-        name, help=stage.summary, description=f"{stage.summary.capitalize()}.\n\n{stage.teaches}"
+        name, allow_abbrev=False, help=stage.summary, description=f"{stage.summary.capitalize()}.\n\n{stage.teaches}"
     )
     command.add_argument("recipe", nargs="?", help=f"YAML recipe, e.g. from rayjobs/{name}/")
     command.add_argument("overrides", nargs="*", metavar="key=value", help="settings to change, e.g. seed=1")
@@ -108,9 +114,10 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
     recipe_class, run, check = stage.load_for(raw)
     recipe = parse_recipe(recipe_class, raw, source=arguments.recipe)
     if arguments.dry_run:
-        if check is not None:
-            check(recipe)
+        found = check(recipe) if check is not None else None
         print(to_yaml(recipe), end="")
+        for note in getattr(found, "notes", ()):
+            print(f"# {note}")
         print(f"# the recipe is valid{' and its inputs are there' if check else ''}; nothing was started")
         return 0
     on_existing = _on_existing(arguments)
@@ -162,11 +169,15 @@ def _progress() -> Callable[[str], None]:
 
 
 def _add_tools(commands: Any) -> None:
-    validate = commands.add_parser("validate", help="check every checksum, schema, count and range of a corpus")
+    validate = commands.add_parser(
+        "validate", allow_abbrev=False, help="check every checksum, schema, count and range of a corpus"
+    )
     validate.add_argument("corpus", help="folder or URI of a corpus")
     validate.set_defaults(run=_run_validate)
 
-    export = commands.add_parser("export", help="write a model folder that transformers loads without epilm")
+    export = commands.add_parser(
+        "export", allow_abbrev=False, help="write a model folder that transformers loads without epilm"
+    )
     export.add_argument("model", help="folder `model` of a pretrain run (or the run)")
     export.add_argument("out", help="folder to write")
     export.add_argument(
@@ -175,7 +186,9 @@ def _add_tools(commands: Any) -> None:
     export.add_argument("--overwrite", action="store_true", help="replace an existing export")
     export.set_defaults(run=_run_export)
 
-    imported = commands.add_parser("import-dnabert", help="a published DNABERT checkpoint as an epilm model folder")
+    imported = commands.add_parser(
+        "import-dnabert", allow_abbrev=False, help="a published DNABERT checkpoint as an epilm model folder"
+    )
     imported.add_argument("checkpoint", help="folder with config.json, vocab.txt and the weights")
     imported.add_argument("out", help="folder to write; then task.model.weights=OUT goes on training it")
     imported.add_argument("--k", type=int, default=6, help="bases of a k-mer (default: 6)")
@@ -184,13 +197,15 @@ def _add_tools(commands: Any) -> None:
     imported.add_argument("--overwrite", action="store_true", help="replace an existing import")
     imported.set_defaults(run=_run_import_dnabert)
 
-    report = commands.add_parser("report", help="one self-contained HTML page from run folders")
+    report = commands.add_parser("report", allow_abbrev=False, help="one self-contained HTML page from run folders")
     report.add_argument("runs", nargs="+", help="run folders, in the order of the page")
     report.add_argument("--out", required=True, help="HTML file to write")
     report.add_argument("--title", default="epilm report")
     report.set_defaults(run=_run_report)
 
-    demo = commands.add_parser("demo", help="the whole way on a simulated epigenome, on this machine, in minutes")
+    demo = commands.add_parser(
+        "demo", allow_abbrev=False, help="the whole way on a simulated epigenome, on this machine, in minutes"
+    )
     demo.add_argument("--storage", default="runs", help="folder of the run (default: runs)")
     demo.add_argument("--seed", type=int, default=0)
     demo.add_argument("--steps", type=int, default=300, help="optimizer steps of each model (default: 300)")
@@ -198,7 +213,7 @@ def _add_tools(commands: Any) -> None:
     _add_existing(demo)
     demo.set_defaults(run=_run_demo)
 
-    bench = commands.add_parser("bench", help="speeds as ratios to named peers in the same run")
+    bench = commands.add_parser("bench", allow_abbrev=False, help="speeds as ratios to named peers in the same run")
     bench.add_argument("names", nargs="*", metavar="NAME", help="cases to run; all where none is given")
     bench.add_argument("--list", action="store_true", help="list the cases")
     bench.add_argument("--json", metavar="FILE", help="also write the results as JSON")

@@ -48,13 +48,27 @@ def read_recipe(path: str | Path, overrides: typing.Sequence[str] = ()) -> dict[
     if not path.is_file():
         raise RecipeError(f"recipe not found: {path}. Give the path of a YAML file; examples are in rayjobs/.")
     try:
-        raw = yaml.safe_load(path.read_text())
+        raw = yaml.load(path.read_text(), Loader=_EachKeyOnce)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"{path} is not valid YAML: {error}") from error
     if not isinstance(raw, dict):
         what = "is empty" if raw is None else f"holds {type(raw).__name__}"
         raise RecipeError(f"{path} {what}, not a mapping of settings. Write `name: NAME` and so on; see rayjobs/.")
     return apply_overrides(raw, overrides)
+
+
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML in which a key that stands twice is an error, where the library lets the last one win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if key.value in lines:
+                    raise yaml.YAMLError(f"{key.value!r} is there twice, in lines {lines[key.value]} and {line}.")
+                lines[key.value] = line
+        return super().construct_mapping(node, deep)
 
 
 def apply_overrides(raw: dict[str, Any], overrides: typing.Sequence[str]) -> dict[str, Any]:
@@ -91,12 +105,13 @@ def parse_recipe(cls: type[ConfigT], raw: typing.Mapping[str, Any], *, source: s
 
 
 def _explain(cls: type[Config], item: Any) -> str:
-    dotted = ".".join(str(part) for part in item["loc"]) or "(recipe)"
+    place, allowed = _place(cls, item["loc"][:-1] if item["type"] == "extra_forbidden" else item["loc"])
     if item["type"] == "extra_forbidden":
-        allowed = _keys_at(cls, item["loc"][:-1])
-        near = difflib.get_close_matches(str(item["loc"][-1]), allowed, n=1)
+        name = str(item["loc"][-1])
+        near = difflib.get_close_matches(name, allowed, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        return f"{dotted}: unknown setting.{hint} Allowed: {', '.join(allowed)}."
+        return f"{'.'.join([*place, name])}: unknown setting.{hint} Allowed: {', '.join(allowed)}."
+    dotted = ".".join(place) or "(recipe)"
     if item["type"] == "missing":
         return f"{dotted}: is required."
     message = item["msg"].removeprefix("Value error, ")
@@ -105,22 +120,55 @@ def _explain(cls: type[Config], item: Any) -> str:
     return f"{dotted}: {message}{shown}"
 
 
-def _keys_at(cls: Any, location: tuple[Any, ...]) -> list[str]:
-    """Setting names allowed at a dotted location; looks through unions, and gives [] where it cannot tell."""
-    candidates = [cls]
+def _place(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], list[str]]:
+    """A location of pydantic's as the keys of the recipe, and the settings that are allowed there.
+
+    Of a union of settings, pydantic's location has the tag that chose one: it is no key.
+    """
+    here, keys = [cls], []
     for part in location:
-        following: list[Any] = []
-        for candidate in candidates:
-            if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-                field = candidate.model_fields.get(str(part))
-                if field is not None:
-                    following += _models_in(field.annotation)
-                elif any(part == getattr(f.default, "value", f.default) for f in candidate.model_fields.values()):
-                    following.append(candidate)  # a discriminated union repeats its tag in the location
-            if isinstance(part, int):
-                following.append(candidate)
-        candidates = following
-    return sorted({name for c in candidates if hasattr(c, "model_fields") for name in c.model_fields})
+        alternatives = [choice for annotation in here for choice in _alternatives(annotation)]
+        tagged = [choice for choice in alternatives if _has_tag(choice, part)]
+        below = [deeper for choice in alternatives for deeper in _below(choice, part)]
+        if tagged and not below:
+            here = tagged
+        else:
+            here = below
+            keys.append(str(part))
+    models = [choice for annotation in here for choice in _alternatives(annotation) if _is_model(choice)]
+    return keys, sorted({name for model in models for name in model.model_fields})
+
+
+def _alternatives(annotation: Any) -> list[Any]:
+    """What a value may be, unions taken apart."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _alternatives(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return [choice for argument in arguments for choice in _alternatives(argument)]
+    return [annotation]
+
+
+def _below(annotation: Any, part: Any) -> list[Any]:
+    """What lies under a key, or under a number of a list."""
+    if _is_model(annotation):
+        field = annotation.model_fields.get(str(part))
+        return [] if field is None else [field.annotation]
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is dict:
+        return [arguments[1]]
+    return [arguments[0]] if origin in (list, tuple) and isinstance(part, int) else []
+
+
+def _has_tag(annotation: Any, part: Any) -> bool:
+    """Whether a part of a location is what tells this settings class from the others of its union."""
+    fields = annotation.model_fields.values() if _is_model(annotation) else ()
+    literals = [f.annotation for f in fields if typing.get_origin(f.annotation) is typing.Literal]
+    return any(part in typing.get_args(literal) for literal in literals)
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _models_in(annotation: Any) -> list[Any]:

@@ -45,6 +45,7 @@ def ray_session(config: RayConfig) -> Iterator[None]:
         yield
         return
     if config.address == "local":
+        os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")  # nobody takes this machine away
         # a relative temp path or a proxy variable is of no use to a Ray that lives on this machine alone
         try:
             ray.init(

@@ -89,13 +89,7 @@ def check_columns(got: Features, num: int) -> None:
     width = len(got.names)
     assert got.values.shape == (num, width)
     assert got.values.dtype == np.float32
-    assert got.bin.shape == got.mark.shape == (width,)
-    assert (got.bin.dtype, got.mark.dtype) == (np.int16, np.int16)
     assert len(set(got.names)) == width
-
-
-def column(got: Features, name: str) -> int:
-    return got.names.index(name)
 
 
 def test_segments_are_even_and_cover_the_bins():
@@ -123,7 +117,6 @@ def test_levels(levels, inputs, segments, chunk):
                 np.testing.assert_allclose(got.values[:, at], expected, rtol=1e-6, atol=1e-7)
                 place = f"b{number:03d}" if segments is None else f"s{number:02d}"
                 assert got.names[at] == f"{line}.{place}.{name}"
-                assert (got.bin[at], got.mark[at]) == (group[0], mark)
                 at += 1
 
 
@@ -134,50 +127,35 @@ def test_levels_of_whole_numbers_are_kept_as_they_are():
 
 
 @pytest.mark.parametrize("inputs", ALL_INPUTS)
-@pytest.mark.parametrize("num_tokens", [None, 7, 60])
-def test_token_ids(lines, inputs, num_tokens):
-    got = token_features(lines, inputs, num_tokens)
+def test_token_ids(lines, inputs):
+    got = token_features(lines, inputs)
     check_columns(got, NUM)
     expected = [
         [
             float(of.ids[gene, t]) if t < of.lengths[gene] else -1.0
             for of in (lines[name] for name in INPUT_LINES[inputs])
-            for t in range(num_tokens or of.ids.shape[1])
+            for t in range(of.ids.shape[1])
         ]
         for gene in range(NUM)
     ]
     np.testing.assert_array_equal(got.values, expected)
-    assert (got.mark == -1).all()
     assert got.names[1] == f"{INPUT_LINES[inputs][0]}.t0001"
 
 
-def test_bin_of_a_token_is_known_where_all_genes_agree(lines):
-    got = token_features(lines, "raw_d", 60)
-    assert got.bin[0] == 0
-    of = lines["difference"]
-    for t in range(60):
-        places = {int(of.bins[gene, t]) for gene in range(NUM) if t < of.lengths[gene]}
-        assert got.bin[t] == (places.pop() if len(places) == 1 else -1)
-    one_a_bin = {"difference": ragged(3, most=1)}
-    np.testing.assert_array_equal(token_features(one_a_bin, "raw_d", NUM_BINS + 1).bin, [*range(NUM_BINS), -1])
-
-
 @pytest.mark.parametrize("inputs", ALL_INPUTS)
-@pytest.mark.parametrize("num_tokens", [None, 7, 60])
-def test_static_vectors_side_by_side(lines, embedding, inputs, num_tokens, chunk):
-    got = static_features(lines, embedding, inputs, NUM_BINS, num_tokens=num_tokens)
+def test_static_vectors_side_by_side(lines, embedding, inputs, chunk):
+    got = static_features(lines, embedding, inputs, NUM_BINS)
     check_columns(got, NUM)
     expected = []
     for gene in range(NUM):
         row: list[np.ndarray] = []
         for of in (lines[name] for name in INPUT_LINES[inputs]):
-            for t in range(num_tokens or of.ids.shape[1]):
+            for t in range(of.ids.shape[1]):
                 row.append(embedding[of.ids[gene, t]] if t < of.lengths[gene] else np.zeros(HIDDEN))
         expected.append(np.concatenate(row))
     np.testing.assert_array_equal(got.values, np.array(expected, np.float32))
-    ids = token_features(lines, inputs, num_tokens)
+    ids = token_features(lines, inputs)
     assert got.names == tuple(f"{name}.e{axis:03d}" for name in ids.names for axis in range(HIDDEN))
-    np.testing.assert_array_equal(got.bin, np.repeat(ids.bin, HIDDEN))
 
 
 @pytest.mark.parametrize("inputs", ALL_INPUTS)
@@ -192,8 +170,7 @@ def test_static_means_over_segments(lines, embedding, inputs, segments, chunk):
             for of in (lines[name] for name in INPUT_LINES[inputs])
         ]
         np.testing.assert_allclose(got.values[gene], np.concatenate(expected).ravel(), rtol=1e-5, atol=1e-6)
-    last = column(got, f"{INPUT_LINES[inputs][-1]}.s{segments - 1:02d}.e002")
-    assert got.bin[last] == groups[-1][0]
+    assert got.names[-HIDDEN + 2] == f"{INPUT_LINES[inputs][-1]}.s{segments - 1:02d}.e002"
 
 
 @pytest.mark.parametrize("inputs", ALL_INPUTS)
@@ -209,7 +186,7 @@ def test_hidden_states_of_bins(lines, hidden, inputs, segments, chunk):
         np.testing.assert_allclose(got.values[gene], np.concatenate(expected), rtol=1e-5, atol=1e-6)
     place = "b001" if segments is None else "s01"
     if len(groups) > 1:
-        assert got.bin[column(got, f"{INPUT_LINES[inputs][0]}.{place}.e000")] == groups[1][0]
+        assert got.names[HIDDEN] == f"{INPUT_LINES[inputs][0]}.{place}.e000"
 
 
 @pytest.mark.parametrize("inputs", ALL_INPUTS)
@@ -218,7 +195,6 @@ def test_hidden_states_of_lines(lines, hidden, inputs, chunk):
     for got, name in ((mean, "mean"), (last, "last")):
         check_columns(got, NUM)
         assert got.names[0] == f"{INPUT_LINES[inputs][0]}.{name}.e000"
-        assert (got.bin == -1).all()
     for gene in range(NUM):
         own = [hidden[name][gene, : lines[name].lengths[gene]] for name in INPUT_LINES[inputs]]
         np.testing.assert_allclose(
@@ -267,8 +243,8 @@ def makers(lines, embedding, hidden, levels) -> dict[str, Make]:
     }
     return {
         "levels": lambda rows, more: level_features(first[rows], second[rows], MARKS, "raw", 4),
-        "tokens": lambda rows, more: token_features(encoded(rows, more), "raw", 50),
-        "static": lambda rows, more: static_features(encoded(rows, more), embedding, "raw", NUM_BINS, num_tokens=50),
+        "tokens": lambda rows, more: token_features(encoded(rows, more), "raw"),
+        "static": lambda rows, more: static_features(encoded(rows, more), embedding, "raw", NUM_BINS),
         "segments": lambda rows, more: static_features(encoded(rows, more), embedding, "raw", NUM_BINS, 4),
         **contextual,
     }
@@ -280,9 +256,10 @@ def test_a_row_depends_on_its_gene_alone_and_not_on_padding(lines, embedding, hi
     whole = make(np.arange(NUM), 0)
     assert np.isfinite(whole.values).all()
     chosen = np.array([17, 2, 2, 0, 22])
-    some = make(chosen, 13)
-    assert some.names == whole.names
-    np.testing.assert_array_equal(some.values, whole.values[chosen])
+    some = make(chosen, 13)  # tokens of padding are columns behind each line's own
+    place = [some.names.index(name) for name in whole.names]
+    np.testing.assert_array_equal(some.values[:, place], whole.values[chosen])
+    assert some.names == whole.names or kind in ("tokens", "static")
     none = make(np.arange(0), 0)
     assert none.values.shape == (0, len(whole.names))
     assert none.names == whole.names
@@ -291,6 +268,6 @@ def test_a_row_depends_on_its_gene_alone_and_not_on_padding(lines, embedding, hi
 def test_only_marks_words_and_vectors_enter():
     """No argument through which a target or an expression could come."""
     allowed = {"first", "second", "marks", "lines", "embedding", "hidden"}
-    settings = {"inputs", "segments", "num_tokens", "num_bins", "pooling"}
+    settings = {"inputs", "segments", "num_bins", "pooling"}
     for function in (level_features, token_features, static_features, contextual_features):
         assert set(inspect.signature(function).parameters) <= allowed | settings

@@ -159,6 +159,50 @@ def test_reads_count_in_the_marks_that_are_used(study: Study) -> None:
     assert study.load(a, b, marks=["K27"]).left_out == {"no reads in either cell type": 1}
 
 
+def many_genes(seed: int) -> dict[str, dict[str, str]]:
+    """Forty genes a split, each with reads of both marks."""
+    rng = np.random.default_rng(seed)
+    return {
+        split: {f"{split}{n}": " ".join(f"{x + 1},{y + 1}" for x, y in rng.integers(0, 9, (2, 2))) for n in range(40)}
+        for split in SPLITS
+    }
+
+
+def levels_of(genes: dict[str, dict[str, str]]) -> dict[str, dict[str, int]]:
+    names = [gene for split in genes.values() for gene in split]
+    return {cell: {gene: number * step for number, gene in enumerate(names)} for cell, step in (("a", 1), ("b", 2))}
+
+
+def test_one_split_of_the_same_file_is_refused(study: Study) -> None:
+    a, b = many_genes(0), many_genes(1)
+    assert study.load(a, b, levels_of(a)).num_genes == dict.fromkeys(SPLITS, 40)
+    with pytest.raises(RecipeError, match="K4, K27 of the 40 train genes: the same in every bin in a and b"):
+        study.load({**a, "train": b["train"]}, b, levels_of(a))
+    one_mark = {
+        gene: " ".join(
+            f"{x.split(',')[0]},{y.split(',')[1]}" for x, y in zip(bins.split(), b["test"][gene].split(), strict=True)
+        )
+        for gene, bins in a["test"].items()
+    }
+    with pytest.raises(RecipeError, match=r"^K27 of the 40 test genes: the same"):
+        study.load({**a, "test": one_mark}, b, levels_of(a))
+
+
+def test_a_mark_without_reads_in_one_split_is_refused(study: Study) -> None:
+    a, b = many_genes(0), many_genes(1)
+    dead = {gene: " ".join(f"{x.split(',')[0]},0" for x in bins.split()) for gene, bins in a["validation"].items()}
+    with pytest.raises(RecipeError, match="K27 in cell type a: 0 in every bin of all 40 validation genes, while 99%"):
+        study.load({**a, "validation": dead}, b, levels_of(a))
+    rare = {
+        split: {
+            gene: " ".join(f"{x.split(',')[0]},{int(gene == 'test3')}" for x in bins.split())
+            for gene, bins in of.items()
+        }
+        for split, of in a.items()
+    }
+    assert study.load(rare, b, levels_of(a)).num_genes["validation"] == 40, "a rare mark may be absent by chance"
+
+
 SILENT = {split: dict.fromkeys(genes, "0,3 0,1") for split, genes in B.items()}
 
 
@@ -174,6 +218,8 @@ SILENT = {split: dict.fromkeys(genes, "0,3 0,1") for split, genes in B.items()}
         (A, B, {"a": {"X.1": 2}, "b": {"Y.1": 3}}, "no genes are left for train, validation, test.*G1, G2, X.1, Y.1"),
         (A, A, EXPRESSION, "both have the same marks in every bin"),
         (A, B, {"a": EXPRESSION["a"], "b": EXPRESSION["a"]}, "both have the same expression"),
+        (A, B, {"a": dict.fromkeys(EXPRESSION["a"], 0), "b": EXPRESSION["b"]},
+         "expression in cell type a is 0 for all 4 genes"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused(study: Study, a, b, expression, said: str) -> None:

@@ -24,7 +24,7 @@ from epilm.tasks.expression_model import load_language_model
 from epilm.tasks.expression_recipe import Inputs
 from epilm.tasks.gene_table import Genes
 
-_LINES_AT_ONCE = 128
+_GENES_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,11 @@ class FeatureMaker:
 
     Args:
         language: of arms on embeddings.
-        num_tokens: the first tokens of a line alone; None = all.
     """
 
     arm: TokensArm | LevelsArm | StaticArm | ContextualArm
     marks: tuple[str, ...]
     language: TrainedLanguage | None = None
-    num_tokens: int | None = None
 
     @property
     def antisymmetric(self) -> bool:
@@ -64,31 +62,39 @@ class FeatureMaker:
         if isinstance(arm, LevelsArm):
             return level_features(genes.first, genes.second, self.marks, inputs, arm.segments)
         if isinstance(arm, TokensArm):
-            return token_features(genes.lines, inputs, self.num_tokens)
+            return token_features(genes.lines, inputs)
         assert self.language is not None
         model = self.language.load()
         if isinstance(arm, StaticArm):
             embedding = input_embedding(model).detach().numpy()
-            return static_features(genes.lines, embedding, inputs, genes.num_bins, arm.segments, self.num_tokens)
-        hidden = {name: line_states(model, self.language.spec, genes.lines[name]) for name in INPUT_LINES[inputs]}
-        return contextual_features(hidden, genes.lines, inputs, genes.num_bins, arm.pooling, arm.segments)
+            return static_features(genes.lines, embedding, inputs, genes.num_bins, arm.segments)
+        return self._contextual(arm, model, self.language.spec, genes, inputs)
+
+    def _contextual(
+        self, arm: ContextualArm, model: Any, spec: LanguageModelSpec, genes: Genes, inputs: Inputs
+    ) -> Features:
+        """Some genes at a time: the states of all tokens would take far more room than what is pooled of them."""
+        num, values, names = len(genes.genes), np.empty((0, 0), np.float32), ()
+        for begin in range(0, num, _GENES_AT_ONCE):
+            chosen = slice(begin, begin + _GENES_AT_ONCE)
+            lines = {name: genes.lines[name].cut(chosen) for name in INPUT_LINES[inputs]}
+            hidden = {name: line_states(model, spec, line) for name, line in lines.items()}
+            part = contextual_features(hidden, lines, inputs, genes.num_bins, arm.pooling, arm.segments)
+            if not begin:
+                values, names = np.empty((num, part.values.shape[1]), np.float32), part.names
+            values[chosen] = part.values
+        return Features(values, names)
 
 
 @torch.no_grad()
 def line_states(model: Any, spec: LanguageModelSpec, lines: EncodedLines) -> np.ndarray:
     """Last hidden states of all tokens, each with at least half a context before it where the line has that -> float32
     [n, L, hidden]."""
-    parts = []
-    for begin in range(0, len(lines.ids), _LINES_AT_ONCE):
-        chosen = slice(begin, begin + _LINES_AT_ONCE)
-        parts.append(
-            read_lines(
-                model,
-                torch.from_numpy(lines.ids[chosen].astype(np.int64)),
-                torch.from_numpy(lines.lengths[chosen].astype(np.int64)),
-                context=spec.context,
-                overlap=spec.context // 2,
-                pad_id=spec.pad_id,
-            ).numpy()
-        )
-    return np.concatenate(parts)
+    return read_lines(
+        model,
+        torch.from_numpy(lines.ids.astype(np.int64)),
+        torch.from_numpy(lines.lengths.astype(np.int64)),
+        context=spec.context,
+        overlap=spec.context // 2,
+        pad_id=spec.pad_id,
+    ).numpy()

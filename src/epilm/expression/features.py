@@ -21,9 +21,6 @@ from epilm.tasks.expression_recipe import Inputs
 
 Pooling = Literal["bins", "mean", "last"]
 
-NOWHERE = -1
-"""Bin of a column that is of no bin, or not of the same one in all genes; mark of a column of all marks."""
-
 _CHUNK = 512
 """Genes at a time: temporaries stay small beside the table."""
 
@@ -36,10 +33,6 @@ class Features:
     """float32 [n, F]."""
     names: tuple[str, ...]
     """Unique: ``first.b017.H3K4me3``, ``difference.t0033``, ``second.s04.e012`` (bin, token, segment; embedding axis)."""
-    bin: np.ndarray
-    """int16 [F], the first bin that a column is of, or -1."""
-    mark: np.ndarray
-    """int16 [F], the mark that a column is of, or -1."""
 
 
 def segment_edges(num_bins: int, segments: int | None) -> np.ndarray:
@@ -79,36 +72,20 @@ def level_features(
             out[part] = sums / np.diff(edges)[:, None]
     places = _numbered("b" if segments is None else "s", edges.size - 1)
     columns = tuple(f"{line}.{place}.{mark}" for line in names for place in places for mark in marks)
-    return Features(
-        values=values.reshape(num, len(columns)),
-        names=columns,
-        bin=np.tile(np.repeat(edges[:-1], num_marks), len(names)).astype(np.int16),
-        mark=np.tile(np.arange(num_marks), len(names) * (edges.size - 1)).astype(np.int16),
-    )
+    return Features(values.reshape(num, len(columns)), columns)
 
 
-def token_features(lines: Mapping[str, EncodedLines], inputs: Inputs, num_tokens: int | None = None) -> Features:
-    """Token ids as numbers, -1 behind a line's end (GeneGPT-2's baseline).
-
-    Args:
-        num_tokens: first tokens of each line that are columns, with padding where there are fewer; None: all of the
-            arrays, of each kind of line.
-    """
+def token_features(lines: Mapping[str, EncodedLines], inputs: Inputs) -> Features:
+    """Token ids as numbers, -1 behind a line's end (GeneGPT-2's baseline)."""
     names = INPUT_LINES[inputs]
-    widths = _token_widths(lines, names, num_tokens)
+    widths = [lines[name].ids.shape[1] for name in names]
     values = np.full((len(lines[names[0]].lengths), sum(widths)), -1, np.float32)
     for encoded, (begin, width) in zip((lines[name] for name in names), _spans(widths), strict=True):
-        here = min(width, encoded.ids.shape[1])
-        ids, real = encoded.ids[:, :here], encoded.bins[:, :here] >= 0
-        np.copyto(values[:, begin : begin + here], ids, where=real, casting="same_kind")
-    return Features(
-        values=values,
-        names=tuple(
-            f"{name}.{place}" for name, width in zip(names, widths, strict=True) for place in _numbered("t", width, 4)
-        ),
-        bin=_token_bins(lines, names, widths),
-        mark=np.full(sum(widths), NOWHERE, np.int16),
+        np.copyto(values[:, begin : begin + width], encoded.ids, where=encoded.bins >= 0, casting="same_kind")
+    columns = (
+        f"{name}.{place}" for name, width in zip(names, widths, strict=True) for place in _numbered("t", width, 4)
     )
+    return Features(values, tuple(columns))
 
 
 def static_features(
@@ -117,7 +94,6 @@ def static_features(
     inputs: Inputs,
     num_bins: int,
     segments: int | None = None,
-    num_tokens: int | None = None,
 ) -> Features:
     """Rows of an input embedding: the tokens' side by side, or means over segments of bins.
 
@@ -126,12 +102,10 @@ def static_features(
 
     Args:
         embedding: float32 [V, H].
-        num_tokens: as in :func:`token_features`; without segments only.
     """
     names = INPUT_LINES[inputs]
     num, hidden = len(lines[names[0]].lengths), embedding.shape[1]
     if segments is not None:
-        assert num_tokens is None, "all tokens are in segments"
         edges = segment_edges(num_bins, segments)
         values = np.empty((num, len(names), segments, hidden), np.float32)
         for line, name in enumerate(names):
@@ -139,17 +113,15 @@ def static_features(
             for part in _chunks(num):
                 mean = _segment_means(encoded.bins[part], edges, encoded.ids[part], len(embedding))
                 values[part, line] = (mean @ embedding).reshape(-1, segments, hidden)
-        return _vectors(values, names, [_numbered("s", segments)] * len(names), np.tile(edges[:-1], len(names)), hidden)
-    widths = _token_widths(lines, names, num_tokens)
+        return _vectors(values, names, [_numbered("s", segments)] * len(names), hidden)
+    widths = [lines[name].ids.shape[1] for name in names]
     values = np.zeros((num, sum(widths), hidden), np.float32)
     for name, (begin, width) in zip(names, _spans(widths), strict=True):
         encoded = lines[name]
-        here = min(width, encoded.ids.shape[1])
         for part in _chunks(num):
-            real = encoded.bins[part, :here] >= 0
-            values[part, begin : begin + here][real] = embedding[encoded.ids[part, :here][real]]
-    places = [_numbered("t", width, 4) for width in widths]
-    return _vectors(values, names, places, _token_bins(lines, names, widths), hidden)
+            real = encoded.bins[part] >= 0
+            values[part, begin : begin + width][real] = embedding[encoded.ids[part][real]]
+    return _vectors(values, names, [_numbered("t", width, 4) for width in widths], hidden)
 
 
 def contextual_features(
@@ -182,11 +154,8 @@ def contextual_features(
         for part in _chunks(num):
             flat = states[part].reshape(-1, width)
             values[part, line] = (_pooling(encoded, part, pooling, edges) @ flat).reshape(-1, edges.size - 1, width)
-    if pooling == "bins":
-        places, bins = _numbered("b" if segments is None else "s", edges.size - 1), edges[:-1]
-    else:
-        places, bins = [pooling], np.array([NOWHERE])
-    return _vectors(values, names, [places] * len(names), np.tile(bins, len(names)), width)
+    places = _numbered("b" if segments is None else "s", edges.size - 1) if pooling == "bins" else [pooling]
+    return _vectors(values, names, [places] * len(names), width)
 
 
 def _pooling(encoded: EncodedLines, part: slice, pooling: Pooling, edges: np.ndarray) -> csr_array:
@@ -244,26 +213,9 @@ def _chunks(num: int) -> list[slice]:
     return [slice(start, min(start + _CHUNK, num)) for start in range(0, num, _CHUNK)]
 
 
-def _token_widths(lines: Mapping[str, EncodedLines], names: Sequence[str], num_tokens: int | None) -> list[int]:
-    return [lines[name].ids.shape[1] if num_tokens is None else num_tokens for name in names]
-
-
 def _spans(widths: Sequence[int]) -> list[tuple[int, int]]:
     """Begin and width of each part of a row."""
     return list(zip(np.cumsum([0, *widths[:-1]]).tolist(), widths, strict=True))
-
-
-def _token_bins(lines: Mapping[str, EncodedLines], names: Sequence[str], widths: Sequence[int]) -> np.ndarray:
-    """Bin of each line's t-th token, where it is the same in all genes that have that many tokens, else -1."""
-    parts = []
-    for name, width in zip(names, widths, strict=True):
-        bins = lines[name].bins[:, :width]
-        high = bins.max(axis=0, initial=NOWHERE)
-        low = np.where(bins < 0, np.iinfo(bins.dtype).max, bins).min(axis=0, initial=np.iinfo(bins.dtype).max)
-        part = np.full(width, NOWHERE, np.int16)
-        part[: bins.shape[1]] = np.where(low == high, high, NOWHERE)
-        parts.append(part)
-    return np.concatenate(parts)
 
 
 def _numbered(letter: str, num: int, digits: int | None = None) -> list[str]:
@@ -273,16 +225,9 @@ def _numbered(letter: str, num: int, digits: int | None = None) -> list[str]:
     return [f"{letter}{i:0{width}d}" for i in range(num)]
 
 
-def _vectors(
-    values: np.ndarray, names: Sequence[str], places: Sequence[Sequence[str]], bins: np.ndarray, hidden: int
-) -> Features:
+def _vectors(values: np.ndarray, names: Sequence[str], places: Sequence[Sequence[str]], hidden: int) -> Features:
     """[n, ..., H] with a vector a place of a line -> a column an axis of it."""
     axes = _numbered("e", hidden)
     named = (f"{name}.{place}" for name, there in zip(names, places, strict=True) for place in there)
     columns = tuple(f"{place}.{axis}" for place in named for axis in axes)
-    return Features(
-        values=values.reshape(len(values), len(columns)),
-        names=columns,
-        bin=np.repeat(bins, hidden).astype(np.int16),
-        mark=np.full(len(columns), NOWHERE, np.int16),
-    )
+    return Features(values.reshape(len(values), len(columns)), columns)

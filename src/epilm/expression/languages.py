@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from epilm.errors import EpilmError
 from epilm.expression.feature_jobs import TrainedLanguage
 from epilm.expression.plan import ExpressionPlan
 from epilm.expression.recipe import LanguageModel
@@ -35,6 +39,21 @@ def language_job(
     )
     identity = plan.identity(model, tokenizer.to_json(), seed)
     return TrainJob(f"{name}, seed {seed}", task, model.train, folder / name / f"seed-{seed}", identity)
+
+
+def told(job: TrainJob, result: Mapping[str, Any]) -> str:
+    """What a language model reached on its validation lines.
+
+    Raises:
+        EpilmError: its loss is no number, and features from it would be none.
+    """
+    loss, right = result["best"].get("token_loss"), result["best"].get("token_accuracy")
+    if loss is None or right is None:
+        raise EpilmError(
+            f"the language model {job.name} diverged: its loss on validation lines is no number. Lower its "
+            f"train.optimizer.lr ({job.config.optimizer.lr:g}), and begin anew with --overwrite."
+        )
+    return f"{job.name}, validation loss {loss:.3f} nats a token, {right:.1%} right"
 
 
 def trained_language(job: TrainJob) -> TrainedLanguage:

@@ -16,11 +16,12 @@ from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.features import Features
 from epilm.expression.importance import edges, occlusion, typical
 from epilm.expression.plan import RowKey
+from epilm.expression.recipe import LevelsArm
 from epilm.histone.bpe import WordTokenizer
 from epilm.histone.words import Cuts, lines_of
 from epilm.regress.columns import feature_name
 from epilm.storage import Location
-from epilm.tasks.expression_model import ExpressionModel
+from epilm.tasks.expression_model import DeepDiffModel, ExpressionModel
 from epilm.tasks.expression_regression import predict_genes
 from epilm.tasks.gene_table import Genes, GeneTable
 
@@ -39,6 +40,12 @@ class FittedRow:
     trained: Location | None = None
     booster: Location | None = None
     pickled: Location | None = None
+
+    @property
+    def reads_words(self) -> bool:
+        if self.maker is not None:
+            return not isinstance(self.maker.arm, LevelsArm)
+        return not isinstance(self.model, DeepDiffModel)
 
     def predict(self, genes: Genes) -> np.ndarray:
         """Targets of n genes -> float64 [n]."""
@@ -79,10 +86,11 @@ class Reader:
     """Tokens of the longest line of all genes, by kind: there are columns for as many, and those behind are left out by
     name."""
 
-    def genes(self, of: Genes, first: np.ndarray, second: np.ndarray) -> Genes:
+    def genes(self, of: Genes, first: np.ndarray, second: np.ndarray, *, words: bool) -> Genes:
+        """The genes with other values; without lines where no ``words`` are asked for."""
         tokenizer = WordTokenizer.from_json(self.tokenizer_json)
         lines = {}
-        for name, text in lines_of(first, second, self.cuts).items():
+        for name, text in lines_of(first, second, self.cuts).items() if words else ():
             lines[name] = tokenizer.encode(text, of.num_bins).widened(self.width[name], tokenizer.pad_id)
         return replace(of, first=first, second=second, lines=lines)
 
@@ -126,7 +134,7 @@ def _importance(row: FittedRow, table: GeneTable, reader: Reader, segments: int)
     )
 
     def predict(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-        return row.predict(reader.genes(own, first, second))
+        return row.predict(reader.genes(own, first, second, words=row.reads_words))
 
     fill = typical(genes.first[train], genes.second[train])
     return occlusion(predict, own.first, own.second, marks=own.first.shape[2], segments=segments, fill=fill)

@@ -19,12 +19,13 @@ from epilm.expression.recipe import (
     StaticArm,
     TokensArm,
 )
-from epilm.histone.bpe import END, EncodedLines, WordTokenizer
+from epilm.histone.bpe import END, MOST_BINS, EncodedLines, WordTokenizer
 from epilm.histone.config import SPLITS
 from epilm.histone.load import load_pairs
 from epilm.histone.pairs import PairedGenes, fingerprint_of
 from epilm.histone.words import EXCHANGED, INPUT_LINES, LINES, Cuts, fit_cuts, lines_of
 from epilm.models.histone_lm import LanguageModelSpec
+from epilm.regress import boost
 from epilm.tasks.expression_recipe import Inputs, LanguageModelShape
 from epilm.train.recipe import drop_placement
 from epilm.train.resources import check_resources
@@ -93,6 +94,16 @@ class ExpressionPlan:
     @cached_property
     def data_fingerprint(self) -> str:
         return fingerprint_of(self.pairs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user wants to know before anything starts."""
+        pairs = self.pairs
+        counts = ", ".join(f"{number:,} {split}" for split, number in pairs.num_genes.items())
+        lines = [f"{counts} genes with {len(pairs.marks)} marks in {pairs.num_bins} bins: {', '.join(pairs.marks)}"]
+        lines += [f"left out {number:,}: {reason}" for reason, number in pairs.left_out.items() if number]
+        lines.append(f"{self.tokenizer.vocab_size} tokens learnt from the training genes' words")
+        return lines
 
     @property
     def keys(self) -> Iterator[RowKey]:
@@ -166,6 +177,9 @@ def check_expression(recipe: ExpressionRecipe) -> ExpressionPlan:
 
 def check_arms(plan: ExpressionPlan) -> None:
     recipe, num_bins = plan.recipe, plan.pairs.num_bins
+    if num_bins > MOST_BINS:
+        raise RecipeError(f"the genes have {num_bins:,} bins; allowed are up to {MOST_BINS:,}. Give wider bins.")
+    _check_words(plan)
     for name, arm in recipe.arms.items():
         segments = getattr(arm, "segments", None)
         if isinstance(arm, EndToEndArm):
@@ -183,6 +197,8 @@ def check_arms(plan: ExpressionPlan) -> None:
     if recipe.published is not None:
         check_resources(recipe.published.model.train, recipe.ray)
     fewest = min(len(plan.pairs.rows(split)) for split in ("train", "validation"))
+    if any(getattr(arm, "regressor", None) == "boost" for arm in recipe.arms.values()):
+        boost.check_resources(recipe.boost, recipe.ray)
     if recipe.boost.num_actors > fewest:
         raise RecipeError(
             f"boost.num_actors={recipe.boost.num_actors}, but a split has {fewest} genes. Give at most {fewest}."
@@ -196,3 +212,19 @@ def check_arms(plan: ExpressionPlan) -> None:
             "published: the paper's protocol has fixed thresholds. Use words.thresholds, or published: null."
         )
     assert plan.tokenizer.vocab_size  # a vocabulary without room is refused here
+
+
+def _check_words(plan: ExpressionPlan) -> None:
+    """One word in all training genes says nothing."""
+    words: set[str] = set()
+    for row in plan.pairs.rows("train"):
+        for name in ("first", "second"):
+            words.update(plan.text[name][row].split())
+        if len(words) > 1:
+            return
+    cuts = np.unique(plan.cuts.cells).tolist()
+    raise RecipeError(
+        f"every bin of the {len(plan.pairs.rows('train'))} training genes has the same word, {words.pop()!r}: levels begin at "
+        f"{', '.join(f'{cut:g}' for cut in cuts)}, and the marks go from {plan.pairs.first.min():g} to "
+        f"{plan.pairs.first.max():g}. Set words.thresholds between them."
+    )

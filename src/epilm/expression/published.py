@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from epilm.expression.feature_jobs import FeatureMaker
-from epilm.expression.languages import language_job, trained_language
+from epilm.expression.languages import language_job, told, trained_language
 from epilm.expression.plan import ExpressionPlan, RowKey
 from epilm.expression.recipe import ALL_INPUTS, ExpressionRecipe, StaticArm, TokensArm
 from epilm.expression.rows_on_features import FeatureRow, Fitting, boosted
@@ -91,7 +91,7 @@ def run_published(plan: ExpressionPlan, run: Run, progress: Callable[[str], None
         for seed in plan.recipe.seeds
     }
     for job, result in train_all(list(jobs.values()), max_concurrent=plan.recipe.max_concurrent):
-        progress(f"published protocol, {job.name}: token loss {result['best']['token_loss']:.3f}")
+        progress(f"published protocol: {told(job, result)}")
     for arm in PUBLISHED_ARMS:
         rows = []
         for key, seed in missing:

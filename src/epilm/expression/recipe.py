@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from epilm.config import Config
 from epilm.histone.config import CountFiles, ExpressionData, MarksData, WordsConfig
@@ -17,6 +17,15 @@ from epilm.tune.recipe import check_arm_names, check_seeds
 
 ALL_INPUTS: tuple[Inputs, ...] = ("raw_c", "raw_d", "raw")
 Regressor = Literal["boost", "svr", "ridge"]
+
+
+def _each_once(value: tuple[Any, ...]) -> tuple[Any, ...]:
+    if len(set(value)) < len(value):
+        raise ValueError("has one twice; give each once.")
+    return value
+
+
+EachOnce = AfterValidator(_each_once)
 
 
 class LanguageModelOptimizer(OptimizerConfig):
@@ -39,9 +48,11 @@ class LanguageModelTrain(TrainConfig):
 class LanguageModel(LanguageModelShape):
     """A histone language model and how it is trained."""
 
-    texts: tuple[Literal["cells", "difference"], ...] = Field(default=("cells", "difference"), min_length=1)
+    texts: Annotated[tuple[Literal["cells", "difference"], ...], EachOnce] = Field(
+        default=("cells", "difference"), min_length=1
+    )
     """Lines that it learns: those of both cell types, those of their difference (the paper: cells)."""
-    genes: tuple[Literal["train", "validation"], ...] = Field(default=("train",), min_length=1)
+    genes: Annotated[tuple[Literal["train", "validation"], ...], EachOnce] = Field(default=("train",), min_length=1)
     """Whose lines (the paper: train and validation)."""
     train: LanguageModelTrain = LanguageModelTrain()
 
@@ -89,7 +100,7 @@ class DeepDiffTrain(TrainConfig):
 
 
 class _Arm(Config):
-    inputs: tuple[Inputs, ...] = Field(default=ALL_INPUTS, min_length=1)
+    inputs: Annotated[tuple[Inputs, ...], EachOnce] = Field(default=ALL_INPUTS, min_length=1)
     """Rows' variants: raw_c (both cell types), raw_d (their difference), raw (all three)."""
     antisymmetric: bool = False
     """Learn from each gene in both orders of its cell types, and predict half the difference of the two predictions: the
@@ -195,7 +206,9 @@ class PublishedProtocol(Config):
 
     num_tokens: int = Field(default=207, ge=1)
     """Tokens of a line that are features; the published lines end in ``<mask>``, which is seven tokens of the BPE."""
-    fit_on: tuple[Literal["train", "validation"], ...] = Field(default=("train", "validation"), min_length=1)
+    fit_on: Annotated[tuple[Literal["train", "validation"], ...], EachOnce] = Field(
+        default=("train", "validation"), min_length=1
+    )
     """Genes on which xgboost is fitted: the paper does not say."""
     model: LanguageModel = LanguageModel(texts=("cells",), genes=("train", "validation"))
     """GPT-2 of width 32, context 64, 8 layers and heads, 1,000 steps of 64 at 1e-3 (sections 6.2 and 6.3), on the lines of both

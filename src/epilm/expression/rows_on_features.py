@@ -56,6 +56,8 @@ class Fitting:
 
 _TABLES_AT_ONCE = 4
 """Feature tables being made: one of 20,000 genes and three lines of embeddings takes gigabytes."""
+_KERNEL_BYTES, _KERNELS_BYTES = 12, 6 << 30
+"""Of a pair of rows in support vector regression, and of all fits that run side by side."""
 
 ASKED = ("validation", "test")
 """Splits whose genes are predicted."""
@@ -116,13 +118,33 @@ def classic(
         configs: arm -> what is fitted.
         models: folder of the fitted ones, ``<arm>/<inputs>/seed-<n>.pkl``.
     """
-    task: Any = ray.remote(_in_a_task(_fit_classic))
-    running = {task.remote(row, table, configs[row.key.arm], models): row for row in rows}
+    num_rows = 2 * len(table.genes.rows("train"))
+    at_once = min(_TABLES_AT_ONCE, max(1, _KERNELS_BYTES // (_KERNEL_BYTES * num_rows**2)))
+    calls = [(row, (row, table, configs[row.key.arm], models)) for row in rows]
+    for _, outcome in _in_tasks(_fit_classic, calls, at_once=at_once):
+        yield outcome
+
+
+def _in_tasks(
+    work: Callable[..., Any], calls: Sequence[tuple[Any, tuple[Any, ...]]], *, at_once: int
+) -> Iterator[tuple[Any, Any]]:
+    """Run calls (what they are for, arguments) in Ray tasks, some at a time; yield each with its result as it is done."""
+
+    def done_with(*arguments: Any) -> Any:
+        try:
+            return work(*arguments)
+        finally:
+            give_back()
+
+    task: Any = ray.remote(done_with)
+    waiting, running = list(calls), {}
     try:
-        while running:
+        while waiting or running:
+            while waiting and len(running) < at_once:
+                name, arguments = waiting.pop(0)
+                running[task.remote(*arguments)] = name
             (done,), _ = ray.wait(list(running), num_returns=1)
-            running.pop(done)
-            yield ray.get(done)
+            yield running.pop(done), ray.get(done)
     except RayError as error:
         raise user_error(error) or error from error
     finally:
@@ -136,18 +158,6 @@ class _Written:
     num_features: int
 
 
-def _in_a_task(work: Callable[..., Any]) -> Callable[..., Any]:
-    """The same, and then the memory of its tables is no longer the process's."""
-
-    def done(*args: Any) -> Any:
-        try:
-            return work(*args)
-        finally:
-            give_back()
-
-    return done
-
-
 def _files(written: _Written, splits: tuple[str, ...]) -> tuple[Location, ...]:
     return tuple(file for split in splits for file in written.files[split])
 
@@ -155,19 +165,9 @@ def _files(written: _Written, splits: tuple[str, ...]) -> tuple[Location, ...]:
 def _write_all(
     rows: Sequence[FeatureRow], table: GeneTable, folder: Location, *, num_files: int
 ) -> dict[str, _Written]:
-    task: Any = ray.remote(_in_a_task(_write))
     makers = {row.same_features: row for row in rows}
-    waiting, running, written = list(makers.items()), {}, {}
-    try:
-        while waiting or running:
-            while waiting and len(running) < _TABLES_AT_ONCE:
-                name, row = waiting.pop(0)
-                running[task.remote(row.maker, row.key, table, folder / name, num_files)] = name
-            (done,), _ = ray.wait(list(running), num_returns=1)
-            written[running.pop(done)] = ray.get(done)
-    except RayError as error:
-        raise user_error(error) or error from error
-    return written
+    calls = [(name, (row.maker, row.key, table, folder / name, num_files)) for name, row in makers.items()]
+    return dict(_in_tasks(_write, calls, at_once=_TABLES_AT_ONCE))
 
 
 def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location, num_files: int) -> _Written:
@@ -193,9 +193,18 @@ def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location,
 
 def _stacked(maker: FeatureMaker, key: RowKey, orders: Sequence[Genes]) -> tuple[np.ndarray, tuple[str, ...]]:
     """Features of all genes in each order, [orders x n, F], and their names."""
-    made = [maker.make(order, key.inputs) for order in orders]
-    assert all(features.names == made[0].names for features in made)
-    return np.concatenate([features.values for features in made]), made[0].names
+    given = maker.make(orders[0], key.inputs)
+    if len(orders) == 1:
+        return given.values, given.names
+    names, (num, width) = given.names, given.values.shape
+    values = np.empty((len(orders) * num, width), np.float32)
+    values[:num] = given.values
+    del given  # it takes as much room as a half of the table
+    for number, order in enumerate(orders[1:], 1):
+        exchanged = maker.make(order, key.inputs)
+        assert exchanged.names == names
+        values[number * num : (number + 1) * num] = exchanged.values
+    return values, names
 
 
 def _rows(orders: Sequence[Genes], split: str) -> np.ndarray:
@@ -208,14 +217,17 @@ def _fit_classic(row: FeatureRow, table: GeneTable, config: SvrConfig | RidgeCon
     orders = orders_of(table.genes, antisymmetric=row.maker.antisymmetric)
     x, names = _stacked(row.maker, row.key, orders)
     y = np.concatenate([order.target for order in orders])
-    train, validation = _rows(orders, "train"), _rows(orders, "validation")
+    train, validation = _rows(orders, "train"), table.genes.rows("validation")
     fit: Any = fit_svr if isinstance(config, SvrConfig) else fit_ridge
-    chosen: Chosen = fit(x[train], y[train], x[validation], y[validation], config)
+
+    def merge(predictions: np.ndarray) -> np.ndarray:
+        return combine([*predictions.reshape(len(orders), -1)])
+
+    chosen: Chosen = fit(x[train], y[train], x[_rows(orders, "validation")], y[validation], config, merge)
     values = np.full(len(y), np.nan)
     for split in ASKED:
         asked = _rows(orders, split)
         values[asked] = chosen.predict(x[asked])
     folder = (models / row.key.arm / row.key.inputs).mkdir()
     (folder / f"seed-{row.seed}.pkl").write_bytes(pickle.dumps((names, chosen)))
-    predicted = combine([*values.reshape(len(orders), -1)])
-    return Outcome(row.key, row.seed, predicted, dict(chosen.settings), x.shape[1])
+    return Outcome(row.key, row.seed, merge(values), dict(chosen.settings), x.shape[1])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from epilm.expression.feature_jobs import FeatureMaker
-from epilm.expression.languages import language_job, trained_language
+from epilm.expression.languages import language_job, told, trained_language
 from epilm.expression.occlude import FittedRow, Reader, importances
 from epilm.expression.plan import ExpressionPlan, RowKey, check_expression
 from epilm.expression.published import (
@@ -65,8 +65,8 @@ def run_expression(
         progress(f"{run.folder} is finished")
         return run.result.read_json()
     progress(f"run folder {run.folder}" + (" (resumed)" if run.resumed else ""))
-    for line in _opening(plan):
-        progress(line)
+    for note in plan.notes:
+        progress(note)
     study = Study(plan, run, progress)
     with ray_session(recipe.ray):
         study.train_languages()
@@ -78,15 +78,6 @@ def run_expression(
     for line in table.splitlines():
         progress(line)
     return run.finish({**result, "table": table})
-
-
-def _opening(plan: ExpressionPlan) -> list[str]:
-    pairs = plan.pairs
-    counts = ", ".join(f"{len(pairs.rows(split)):,} {split}" for split in SPLITS)
-    lines = [f"{counts} genes with {len(pairs.marks)} marks in {pairs.num_bins} bins: {', '.join(pairs.marks)}"]
-    lines += [f"left out {number:,}: {reason}" for reason, number in pairs.left_out.items() if number]
-    lines.append(f"{plan.tokenizer.vocab_size} tokens learnt from the training genes' words")
-    return lines
 
 
 @dataclass
@@ -121,11 +112,7 @@ class Study:
                 )
         jobs = list(self.languages.values())
         for number, (job, result) in enumerate(train_all(jobs, max_concurrent=recipe.max_concurrent), 1):
-            best = result["best"]
-            self._tell(
-                f"language model {number} of {len(jobs)}: {job.name}, validation loss {best['token_loss']:.3f} nats a token, "
-                f"{best['token_accuracy']:.1%} right"
-            )
+            self._tell(f"language model {number} of {len(jobs)}: {told(job, result)}")
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
@@ -141,6 +128,8 @@ class Study:
             ]
             if missing:
                 self._keep(name, self._outcomes(name, missing))
+        if not self.plan.recipe.keep_features:
+            (self.run.folder / "features").delete()  # an attempt that was killed may have left some
 
     def _outcomes(self, name: str, missing: list[tuple[RowKey, int]]) -> Iterable[Outcome]:
         arm, recipe, folder = self.plan.recipe.arms[name], self.plan.recipe, self.run.folder
@@ -153,11 +142,13 @@ class Study:
             config = recipe.svr if arm.regressor == "svr" else recipe.ridge
             yield from classic(rows, self.table, {name: config}, models=folder / "classic")
             return
-        yield from boosted(
-            rows, self.table, Fitting(recipe.boost), features=folder / "features", boosters=folder / "boosters"
-        )
-        if not recipe.keep_features:
-            (folder / "features").delete()
+        for inputs in arm.inputs:  # a kill costs the fits of one of them
+            chosen = [row for row in rows if row.key.inputs == inputs]
+            if chosen:
+                places = {"features": folder / "features", "boosters": folder / "boosters"}
+                yield from boosted(chosen, self.table, Fitting(recipe.boost), **places)
+                if not recipe.keep_features:
+                    (folder / "features").delete()
 
     def _keep(self, name: str, outcomes: Iterable[Outcome]) -> None:
         by_row: dict[RowKey, list[Outcome]] = {}

@@ -45,7 +45,10 @@ def _rows(
         table.append(line)
     widths = [max(len(line[i]) for line in table) for i in range(len(table[0]))]
     text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in table]
-    return [*text, "* best on validation, DeepDiff left out"] if chosen in scores else text
+    if chosen not in scores:
+        return text
+    of_deepdiff = next(row.get("kind") == "deepdiff" for row in rows if (row["arm"], row["inputs"]) == chosen)
+    return [*text, "* best on validation" + ("" if of_deepdiff else ", DeepDiff left out")]
 
 
 def _margins(margins: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -22,6 +22,8 @@ END, PAD, MASK = "<|endoftext|>", "<pad>", "<mask>"
 PUBLISHED_ENDING = f" {MASK}"
 """End of the published lines: seven tokens (one a byte) for a tokenizer to which ``<mask>`` is no special token."""
 
+MOST_BINS = 32_767
+"""Of a line: numbers of bins are 16-bit integers."""
 _NUM_BYTES = 256
 _BATCH = 1024
 """Lines at a time: the library's encodings take far more memory than their ids."""
@@ -37,6 +39,10 @@ class EncodedLines:
     """int16 [n, L], the bin of each token, rising along a line; -1 for padding."""
     lengths: np.ndarray
     """int32 [n], tokens of each line."""
+
+    def cut(self, rows: slice) -> EncodedLines:
+        """Some of the lines."""
+        return EncodedLines(self.ids[rows], self.bins[rows], self.lengths[rows])
 
     def widened(self, width: int, pad_id: int) -> EncodedLines:
         """The same lines with padding up to ``width`` tokens, where they are narrower."""
@@ -116,7 +122,7 @@ class WordTokenizer:
         Raises:
             RecipeError: a line has more or fewer words.
         """
-        assert num_bins <= np.iinfo(np.int16).max
+        assert num_bins <= MOST_BINS
         ids: list[np.ndarray] = [np.zeros(0, np.int32)]
         bins: list[np.ndarray] = [np.zeros(0, np.int32)]
         lengths: list[int] = []

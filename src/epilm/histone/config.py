@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 from typing import Annotated, Literal, Self
 
@@ -104,8 +105,10 @@ class WordsConfig(Config):
     @field_validator("thresholds", "difference_thresholds")
     @classmethod
     def _rising(cls, value: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        if value is not None and (not 1 <= len(value) <= 25 or any(b <= a for a, b in pairwise(value))):
-            raise ValueError("must hold 1 to 25 rising numbers, e.g. [1, 2].")
+        if value is not None and (
+            not 1 <= len(value) <= 25 or not all(map(math.isfinite, value)) or any(b <= a for a, b in pairwise(value))
+        ):
+            raise ValueError("must hold 1 to 25 finite, rising numbers, e.g. [1, 2].")
         return value
 
     @model_validator(mode="after")

@@ -21,6 +21,8 @@ from epilm.histone.files import first_fields, read_columns, read_text
 from epilm.histone.gene_marks import GeneMarks
 
 _NAME = "^(?P<gene>.+)_(?P<bin>[0-9]{1,9})$"
+_MOST = 2**24
+_TOO_LARGE = "is larger than 16,777,216, up to which a float32 holds whole numbers"
 _KEY = "<gene>_<symbol>_<bin>"
 _LINE = f"Lines are `{_KEY},count,...` with bins from 1, e.g. `ENSG00000130749_ZC3H4_1,1,1,0,1,0`."
 
@@ -65,6 +67,8 @@ def _read_lines(path: str | Path, columns: tuple[str, ...]) -> tuple[pa.ChunkedA
     )
     types = {_KEY: pa.string(), **dict.fromkeys(columns, pa.int64())}
     try:
+        if re.search(rb",0[xX]", data):  # Arrow takes 0x10 for 16
+            raise pa.ArrowInvalid("a hexadecimal number")
         table = read_columns(data, path=path, types=types, delimiter=",", width=width)
     except pa.ArrowInvalid:  # some count is not an integer: 3.0 is one, too
         texts = read_columns(data, path=path, types=dict.fromkeys(types, pa.string()), delimiter=",", width=width)
@@ -72,6 +76,7 @@ def _read_lines(path: str | Path, columns: tuple[str, ...]) -> tuple[pa.ChunkedA
     counts = [table[mark].to_numpy() for mark in columns]
     for mark, count in zip(columns, counts, strict=True):
         _refuse(path, mark, table[_KEY], count < 0, count, "is negative")
+        _refuse(path, mark, table[_KEY], count > _MOST, count, _TOO_LARGE)
     return table[_KEY], counts
 
 
@@ -81,6 +86,7 @@ def _counts_of_text(path: str | Path, mark: str, table: pa.Table) -> np.ndarray:
     _refuse(path, mark, table[_KEY], ~np.isfinite(values), texts, "is missing or not a number")
     _refuse(path, mark, table[_KEY], values < 0, texts, "is negative")
     _refuse(path, mark, table[_KEY], values != np.floor(values), texts, "is a fraction")
+    _refuse(path, mark, table[_KEY], values > _MOST, texts, _TOO_LARGE)
     return values
 
 
@@ -125,7 +131,9 @@ def _places(path: str | Path, genes: list[str], gene: np.ndarray, bin_: np.ndarr
         bad = np.union1d(np.flatnonzero(lines != num_bins), gene[outside])
     first = int(bad[0])
     more = f" ({len(bad) - 1} more genes are wrong)" if len(bad) > 1 else ""
-    raise RecipeError(f"{path}: gene {genes[first]} {_wrong_bins(bin_[gene == first], num_bins)}{more}. {_mend(lines)}")
+    raise RecipeError(
+        f"{path}: gene {genes[first]} {_wrong_bins(bin_[gene == first], num_bins)}{more}. {_mend(lines, num_bins)}"
+    )
 
 
 def _wrong_bins(bins: np.ndarray, num_bins: int) -> str:
@@ -141,8 +149,11 @@ def _wrong_bins(bins: np.ndarray, num_bins: int) -> str:
     return "; ".join(said)
 
 
-def _mend(lines: np.ndarray) -> str:
-    same = f" (all genes have {lines[0]} lines: data.num_bins={lines[0]}?)" if (lines == lines[0]).all() else ""
+def _mend(lines: np.ndarray, num_bins: int) -> str:
+    alike = bool((lines == lines[0]).all())
+    if alike and lines[0] == num_bins:
+        return f"A gene needs the bins 1 to {num_bins}, each once: number the lines from 1, one a bin."
+    same = f" (all genes have {lines[0]} lines: data.num_bins={lines[0]}?)" if alike else ""
     return (
         f"A gene needs the bins 1 to data.num_bins, each once: set data.num_bins to what the files have{same}, or make the "
         "gene's lines anew, or leave it out in all cell types."

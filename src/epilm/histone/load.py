@@ -29,6 +29,10 @@ from epilm.histone.pairs import PairedGenes, log_fold_change
 from epilm.histone.saved import read_gene_marks
 from epilm.storage import Location
 
+_FEW = 5
+_NO_CHANCE = 1e-9
+"""Probability below which a split's genes are not without reads of a mark by chance."""
+
 
 @dataclass(frozen=True)
 class _Cell:
@@ -160,13 +164,26 @@ def split_by_contigs(chrom: pd.Series, split: GeneSplit, *, source: str) -> np.n
 
 
 def _check_tracks(cell: _Cell) -> None:
-    silent = np.flatnonzero(~np.any(cell.marks.values, axis=(0, 1)))
-    empty = [cell.marks.marks[index] for index in silent]
+    """Refuse a mark that nothing was read of: in no gene, or in none of a split though most genes of the others have reads."""
+    read: np.ndarray = np.any(cell.marks.values, axis=1)  # [genes, marks]
+    empty = [cell.marks.marks[number] for number in np.flatnonzero(~np.any(read, axis=0))]
     if empty:
         raise RecipeError(
             f"{', '.join(empty)} in cell type {cell.name}: 0 in every bin of every gene, so that nothing was measured or read. "
             "Give its data, or leave the mark out by `marks`."
         )
+    for split in SPLITS:
+        own = cell.split == split
+        others = int((~own).sum())
+        share = read[~own].sum(axis=0) / (others + 1)  # never 1: a few genes prove little
+        silent = ~read[own].any(axis=0) & (own.sum() * np.log1p(-share) < np.log(_NO_CHANCE))
+        if silent.any():
+            number = int(silent.argmax())
+            raise RecipeError(
+                f"{cell.marks.marks[number]} in cell type {cell.name}: 0 in every bin of all {own.sum():,} {split} genes, while "
+                f"{share[number]:.0%} of the other genes have reads. Is the file of that split whole? Else leave the mark out "
+                "by `marks`."
+            )
 
 
 def _join(
@@ -207,10 +224,30 @@ def _join(
         raise RecipeError(
             f"pair={list(names)}: both have the same expression. Is the same file or column named for both?"
         )
+    for split_name in SPLITS:
+        _refuse_alike(a[split == split_name], b[split == split_name], first.marks.marks, names, split_name)
+    for cell, level in zip(names, expression[kept].T, strict=True):
+        if np.ptp(level) == 0:
+            raise RecipeError(
+                f"expression in cell type {cell} is {level[0]:g} for all {len(kept):,} genes, so that nothing was measured or "
+                "read. Give its file or column."
+            )
     target = log_fold_change(expression[kept])
     return PairedGenes(
         ids[kept], split, first.marks.marks, names, a, b, expression[kept], target, left_out=left_out, bin_bp=bin_bp
     )
+
+
+def _refuse_alike(a: np.ndarray, b: np.ndarray, marks: Sequence[str], cells: tuple[str, str], split: str) -> None:
+    """One path given twice: a split, or a mark of one, with the same reads in both cell types; few genes may agree by chance."""
+    if len(a) < _FEW:
+        return
+    alike = [mark for m, mark in enumerate(marks) if a[..., m].any() and np.array_equal(a[..., m], b[..., m])]
+    if alike:
+        raise RecipeError(
+            f"{', '.join(alike)} of the {len(a):,} {split} genes: the same in every bin in {cells[0]} and {cells[1]}. Is one "
+            "file named for both?"
+        )
 
 
 def _joined_ids(cell: _Cell, id_version: str) -> np.ndarray:
@@ -245,11 +282,13 @@ def _check_splits(
         )
     if empty:
         why = "; ".join(f"{reason}: {number}" for reason, number in left_out.items())
-        heads = ", ".join(
-            str(names[0]) if len(names) else "none" for names in (ids, others, *(s.index for s in levels))
-        )
-        raise RecipeError(
-            f"no genes are left for {', '.join(empty)}. Left out: {why}. The first ids of the marks and of the expression are "
-            f"{heads}: do they name genes alike? Versions (ENSG00000000003.9) are dropped by id_version: strip in an "
-            "expression table."
-        )
+        message = f"no genes are left for {', '.join(empty)}. Left out: {why}."
+        if any(reason.startswith(("no marks", "no expression")) for reason in left_out):
+            heads = ", ".join(
+                str(names[0]) if len(names) else "none" for names in (ids, others, *(s.index for s in levels))
+            )
+            message += (
+                f" The first ids of the marks and of the expression are {heads}: do they name genes alike, with versions "
+                "(ENSG00000000003.9) everywhere or nowhere? An expression table drops them by id_version: strip."
+            )
+        raise RecipeError(message)

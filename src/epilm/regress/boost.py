@@ -29,13 +29,14 @@ import ray
 import ray.data
 from ray.exceptions import RayError
 
-from epilm.errors import EpilmError, user_error
+from epilm.errors import EpilmError, RecipeError, user_error
 from epilm.memory import give_back
 from epilm.regress.columns import GENE, ROW, TARGET
 from epilm.regress.light_actors import NoQueue, StopEvent
 from epilm.regress.matrix import read_features
 from epilm.regress.quantiles import Quantiles, quantiles_of_files, round_down
 from epilm.regress.recipe import Boost
+from epilm.session import RayConfig
 from epilm.storage import Location
 
 # xgboost (1 s) and xgboost-ray (2 s) are imported where they are used: a task that writes features needs neither.
@@ -98,6 +99,35 @@ def _fit_in_a_task(job: FitJob, config: Boost, quantiles: Quantiles | None) -> F
         return fit(job, config, quantiles)
     finally:
         give_back()
+
+
+def check_resources(config: Boost, ray_config: RayConfig) -> None:
+    """A local Ray never grows, so actors that do not fit would wait for ever; a cluster may scale up.
+
+    Raises:
+        RecipeError: with how many CPUs or GPUs there are.
+    """
+    if ray_config.address != "local":
+        return
+    if ray.is_initialized():
+        there = ray.cluster_resources()
+        cpus, gpus = there.get("CPU", 0), there.get("GPU", 0)
+    else:
+        import torch
+
+        cpus, gpus = ray_config.num_cpus or 2 * (os.cpu_count() or 1), torch.cuda.device_count()
+    wanted = config.num_actors * config.cpus_per_actor
+    if wanted > cpus:
+        raise RecipeError(
+            f"boost.num_actors={config.num_actors} x cpus_per_actor={config.cpus_per_actor} wants {wanted} CPUs, the "
+            f"local Ray has {cpus:.0f}. Use fewer, or set ray.num_cpus."
+        )
+    if config.gpus_per_actor * config.num_actors > gpus:
+        raise RecipeError(
+            f"boost.num_actors={config.num_actors} x gpus_per_actor={config.gpus_per_actor} wants "
+            f"{config.num_actors * config.gpus_per_actor} GPUs, the local Ray has {gpus:.0f}. Use boost.gpus_per_actor=0, or "
+            "a cluster (ray.address)."
+        )
 
 
 def fits_at_once(config: Boost, resources: Mapping[str, float]) -> int:

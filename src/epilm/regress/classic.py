@@ -108,8 +108,21 @@ class Radial:
         return rbf_kernel(values, self.support, gamma=self.gamma) @ self.weights + self.intercept
 
 
+Merge = Callable[[np.ndarray], np.ndarray]
+"""From predictions of the validation rows to what is compared with the validation targets."""
+
+
+def _as_they_are(predictions: np.ndarray) -> np.ndarray:
+    return predictions
+
+
 def fit_svr(
-    train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray, config: SvrConfig
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    validation_x: np.ndarray,
+    validation_y: np.ndarray,
+    config: SvrConfig,
+    merge: Merge = _as_they_are,
 ) -> Chosen:
     """scikit-learn's ``SVR`` (radial kernel, ``gamma="scale"``) for every C and epsilon of the grid.
 
@@ -117,7 +130,7 @@ def fit_svr(
 
     Args:
         train_x, validation_x: float [n, F] and [v, F], finite.
-        train_y, validation_y: float [n] and [v].
+        train_y, validation_y: float [n] and [v], or as many as ``merge`` gives.
 
     Raises:
         RecipeError: values are missing or infinite, or the validation targets are all equal.
@@ -137,11 +150,16 @@ def fit_svr(
             support = Radial(train[model.support_], model.dual_coef_[0], float(model.intercept_[0]), gamma)
             yield {"c": c, "epsilon": epsilon}, support
 
-    return _choose(candidates(), scaler, validation_x, validation_y)
+    return _choose(candidates(), scaler, validation_x, validation_y, merge)
 
 
 def fit_ridge(
-    train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray, config: RidgeConfig
+    train_x: np.ndarray,
+    train_y: np.ndarray,
+    validation_x: np.ndarray,
+    validation_y: np.ndarray,
+    config: RidgeConfig,
+    merge: Merge = _as_they_are,
 ) -> Chosen:
     """Ridge regression (scikit-learn's ``Ridge``: the intercept is free) for every penalty of the grid.
 
@@ -178,7 +196,7 @@ def fit_ridge(
             weights = train.T @ solved if wide else solved
             yield {"alpha": alpha}, Linear(weights, mean - float(centre @ weights))
 
-    return _choose(candidates(), scaler, validation_x, validation_y)
+    return _choose(candidates(), scaler, validation_x, validation_y, merge)
 
 
 def _choose(
@@ -186,12 +204,13 @@ def _choose(
     scaler: Scaler,
     validation_x: np.ndarray,
     validation_y: np.ndarray,
+    merge: Merge,
 ) -> Chosen:
     """The candidate with the highest r on validation; of equal ones the first. A constant prediction has no r: it is last."""
     validation = scaler(validation_x)
     best: Chosen | None = None
     for settings, regress in candidates:
-        found = Chosen(settings, float(pearson(regress(validation), validation_y)), scaler, regress)
+        found = Chosen(settings, float(pearson(merge(regress(validation)), validation_y)), scaler, regress)
         if (
             best is None
             or found.validation_r > best.validation_r
@@ -204,7 +223,6 @@ def _choose(
 
 def _checked(train_x: np.ndarray, train_y: np.ndarray, validation_x: np.ndarray, validation_y: np.ndarray) -> Scaler:
     assert train_x.shape == (len(train_y), validation_x.shape[1])
-    assert len(validation_x) == len(validation_y)
     given: dict[str, Any] = {
         "training features": train_x,
         "training targets": train_y,

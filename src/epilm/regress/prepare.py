@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import ray
 
 from epilm.corpus.gather import ContigReader
 from epilm.corpus.intervals import load_intervals
@@ -146,14 +145,3 @@ def check_features(recipe: RegressRecipe, manifest: CorpusManifest) -> None:
                 f"features.{label}: the corpus {recipe.corpus} has no states. Build one with `states`, or leave this "
                 "set out."
             )
-
-
-def check_resources(recipe: RegressRecipe) -> None:
-    """A local Ray never grows, so actors that do not fit would wait for ever; a cluster may scale up."""
-    config = recipe.boost
-    wanted, there = config.num_actors * config.cpus_per_actor, ray.cluster_resources().get("CPU", 0)
-    if recipe.ray.address == "local" and wanted > there:
-        raise RecipeError(
-            f"boost.num_actors={config.num_actors} x cpus_per_actor={config.cpus_per_actor} wants {wanted} CPUs, the "
-            f"local Ray has {there:.0f}. Use fewer, or set ray.num_cpus."
-        )

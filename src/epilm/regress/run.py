@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from epilm.regress import boost, score
-from epilm.regress.prepare import RegressPlan, check_regress, check_resources, strand_warning
+from epilm.regress.prepare import RegressPlan, check_regress, strand_warning
 from epilm.regress.recipe import RegressRecipe
 from epilm.regress.rows import SPLITS
 from epilm.regress.write import FeaturePart, plan_parts, write_features
@@ -44,7 +44,7 @@ def run_regress(
     Raises:
         EpilmError: input that is absent, does not join, or leaks; before any worker starts.
     """
-    check_resources(recipe)
+    boost.check_resources(recipe.boost, recipe.ray)
     plan = check_regress(recipe)
     rows, num_rows = plan.rows, plan.num_rows
     rows_bytes = _parquet_bytes(rows)

@@ -36,7 +36,12 @@ class ExpressionModel(Protocol):
         ...
 
     def build(self) -> nn.Module:
-        """A new module; it takes what :meth:`features` gives and returns [n] or [n, 3] (difference, first, second)."""
+        """A module with random weights; it takes what :meth:`features` gives and returns [n] or [n, 3] (difference, first,
+        second)."""
+        ...
+
+    def begin(self) -> nn.Module:
+        """The same as its training begins."""
         ...
 
     def features(self, genes: Genes, rows: np.ndarray) -> dict[str, Tensor]:
@@ -72,6 +77,9 @@ class DeepDiffModel:
             ),
             self.antisymmetric,
         )
+
+    def begin(self) -> nn.Module:
+        return self.build()
 
     def features(self, genes: Genes, rows: np.ndarray) -> dict[str, Tensor]:
         return {"first": torch.from_numpy(genes.first[rows]), "second": torch.from_numpy(genes.second[rows])}
@@ -125,8 +133,8 @@ class EndToEndModel:
         """Lines that the language model reads, each once."""
         return list(dict.fromkeys(name for order in self._orders for name in order))
 
-    def build(self) -> nn.Module:
-        model = LineRegressor(
+    def build(self) -> LineRegressor:
+        return LineRegressor(
             self.spec,
             orders=[[self.lines.index(name) for name in order] for order in self._orders],
             num_bins=self.num_bins,
@@ -134,6 +142,9 @@ class EndToEndModel:
             head_hidden=self.head.hidden,
             head_dropout=self.head.dropout,
         )
+
+    def begin(self) -> nn.Module:
+        model = self.build()
         if self.pretrained is not None:
             load_language_model(model.language_model, self.pretrained)
         return model

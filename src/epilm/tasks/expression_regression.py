@@ -156,7 +156,7 @@ class ExpressionTask:
     # -- model --------------------------------------------------------------------------------------------------------
 
     def build_model(self) -> nn.Module:
-        return self.model.build()
+        return self.model.begin()
 
     def rate_factor(self, parameter: str) -> float:
         return 1.0

@@ -50,7 +50,7 @@ class Genes:
             second=self.first,
             expression=self.expression[:, ::-1],
             target=-self.target,
-            lines={name: self.lines[EXCHANGED[name]] for name in LINES},
+            lines={name: self.lines[EXCHANGED[name]] for name in self.lines},
         )
 
 
@@ -95,7 +95,7 @@ def write_gene_table(location: Location, pairs: PairedGenes, lines: Mapping[str,
     return GeneTable(location, digest.hexdigest()[:16])
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=2)  # a study with the published protocol has two
 def _read(location: Location, fingerprint: str) -> Genes:
     del fingerprint  # it keeps a file that was written anew apart from what was there before
     table = pq.read_table(location.path, filesystem=location.fs)

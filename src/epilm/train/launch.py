@@ -14,6 +14,7 @@ from typing import Any
 import ray
 import ray.train
 from pyarrow import fs as pafs
+from ray import cloudpickle
 from ray.train import Checkpoint, UserCallback
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -61,7 +62,8 @@ def fit(
     job = Job(task, config, run.folder, recipe_fingerprint, task.data_fingerprint(), board)
     trainer = TorchTrainer(
         train_worker,
-        train_loop_config={"job": job},
+        # bytes: the controller, too, has this, and need not import what the job is made of
+        train_loop_config={"job": cloudpickle.dumps(job)},  # pyright: ignore[reportPrivateImportUsage]
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=scaling(config),
         run_config=ray.train.RunConfig(

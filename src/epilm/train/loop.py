@@ -14,6 +14,7 @@ import ray
 import ray.train
 import torch
 import torch.distributed as dist
+from ray import cloudpickle
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 
@@ -66,9 +67,9 @@ class _Span:
         self.digest = (self.digest + digest + 2**63) % 2**64 - 2**63  # int64 that wraps, as the sum over workers does
 
 
-def train_worker(settings: dict[str, Job]) -> None:
-    """Entry point of a Ray Train worker."""
-    job = settings["job"]
+def train_worker(settings: dict[str, bytes]) -> None:
+    """Entry point of a Ray Train worker; ``job`` is a pickled :class:`Job`."""
+    job: Job = cloudpickle.loads(settings["job"])
     if ray.get(job.board.fatal.remote()) is not None:
         return  # a restart after an error that no restart can mend: end at once, the driver raises it
     try:

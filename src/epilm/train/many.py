@@ -16,6 +16,7 @@ from typing import Any
 import ray
 import ray.train
 import torch.distributed as dist
+from ray import cloudpickle
 from ray.exceptions import RayError
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2.api.exceptions import TrainingFailedError
@@ -34,6 +35,7 @@ from epilm.train.registry import FolderRegistry
 from epilm.train.summary import numbers, speed_summary
 
 _LOOK_EVERY_S = 0.5
+_SERIES = "series-"
 
 
 @dataclass(frozen=True)
@@ -121,12 +123,12 @@ def _failure(reference: Any) -> BaseException | None:
 def _run_series(jobs: list[TrainJob]) -> None:
     """Drive the workers of one series."""
     config, board = jobs[0].config, Board.remote()
-    own = jobs[0].folder / f"series-{uuid.uuid4().hex[:8]}"
     for job in jobs:
         _prepare(job)
+    own = jobs[0].folder / f"{_SERIES}{uuid.uuid4().hex[:8]}"
     trainer = TorchTrainer(
         _series_worker,
-        train_loop_config={"jobs": jobs, "board": board},
+        train_loop_config={"jobs": cloudpickle.dumps(jobs), "board": board},  # pyright: ignore[reportPrivateImportUsage]
         torch_config=TorchConfig(backend="nccl" if config.use_gpu else "gloo"),
         scaling_config=scaling(config),
         run_config=ray.train.RunConfig(
@@ -153,10 +155,13 @@ def _run_series(jobs: list[TrainJob]) -> None:
 
 
 def _prepare(job: TrainJob) -> None:
-    """A folder of other settings or genes is no beginning."""
+    """A folder of other settings or genes is no beginning; what Ray Train kept of a killed series is of no use."""
     marker = job.folder / "identity.txt"
     if job.folder.exists() and (not marker.exists() or marker.read_text() != job.identity):
         job.folder.delete()
+    for left in job.folder.children() if job.folder.exists() else ():
+        if left.startswith(_SERIES):
+            (job.folder / left).delete()
     job.folder.mkdir()
     marker.write_text(job.identity)
 
@@ -167,7 +172,7 @@ def _series_worker(settings: dict[str, Any]) -> None:
     if ray.get(board.fatal.remote()) is not None:
         return
     try:
-        for job in settings["jobs"]:
+        for job in cloudpickle.loads(settings["jobs"]):
             finished = [job.finished is not None]
             dist.broadcast_object_list(finished, src=0)  # rank 0 may be about to write it
             if not finished[0]:
