@@ -12,6 +12,7 @@ from epilm.expression.recipe import ExpressionRecipe, LanguageModelTrain
 from epilm.simulate.gene_recipe import SimulateGenesRecipe
 from epilm.simulate.genes import simulate_genes
 from epilm.storage import Location
+from epilm.tasks.histone_lm import HistoneLanguageTask
 from epilm.train.many import TrainJob
 
 
@@ -76,7 +77,8 @@ def test_boosters_need_no_room_where_no_arm_has_one(settings):
 
 
 def test_a_language_model_that_diverged_ends_the_study_with_its_name():
-    job = TrainJob("gpt2, seed 3", None, LanguageModelTrain(), Location("nowhere"), "x")
+    task = HistoneLanguageTask.__new__(HistoneLanguageTask)
+    job = TrainJob("gpt2, seed 3", task, LanguageModelTrain(), Location("nowhere"), "x")
     with pytest.raises(EpilmError, match=r"gpt2, seed 3 diverged.*optimizer.lr \(0.001\).*--overwrite"):
         told(job, {"best": {"token_loss": None, "token_accuracy": 0.0}})
     assert told(job, {"best": {"token_loss": 4.9, "token_accuracy": 0.085}}).endswith("4.900 nats a token, 8.5% right")

@@ -169,7 +169,7 @@ def test_the_language_model_loads_in_transformers(run, folder):
 
 def test_progress_tells_what_was_reached(run):
     _, messages = run
-    assert any("language model 1 of 4" in message for message in messages)
+    assert any("training 1 of 8" in message for message in messages)
     assert any(message.lstrip("[ 0123456789.min]").startswith("deepdiff raw_c: validation r") for message in messages)
 
 

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from toy_binding import TRACKS, make_binding, make_config, make_model, make_windows, turned
 
 from epilm.errors import RecipeError
-from epilm.models.adapt import AdaptConfig, apply_adapt
+from epilm.models.adapt import apply_adapt
+from epilm.models.adapt_config import AdaptConfig
 from epilm.models.binding import BindingHead, EbertForBinding, binding_probabilities
 from epilm.models.binding_inputs import binding_inputs
 

@@ -9,7 +9,8 @@ import torch
 from pydantic import ValidationError
 from toy_binding import make_binding, make_config, make_model, make_windows
 
-from epilm.models.adapt import AdaptConfig, apply_adapt, merged_state, rate_factor
+from epilm.models.adapt import apply_adapt, merged_state, rate_factor
+from epilm.models.adapt_config import AdaptConfig
 from epilm.models.binding import EbertForBinding
 from epilm.models.binding_inputs import binding_inputs
 

@@ -42,12 +42,16 @@ def language_job(
 
 
 def told(job: TrainJob, result: Mapping[str, Any]) -> str:
-    """What a language model reached on its validation lines.
+    """What a training reached on validation.
 
     Raises:
-        EpilmError: its loss is no number, and features from it would be none.
+        EpilmError: a language model's loss is no number, and features from it would be none.
     """
-    loss, right = result["best"].get("token_loss"), result["best"].get("token_accuracy")
+    best = result["best"]
+    if not isinstance(job.task, HistoneLanguageTask):
+        r = best.get("pearson")
+        return f"{job.name}, validation r {'undefined' if r is None else f'{r:.3f}'} at step {result['best_step']}"
+    loss, right = best.get("token_loss"), best.get("token_accuracy")
     if loss is None or right is None:
         raise EpilmError(
             f"the language model {job.name} diverged: its loss on validation lines is no number. Lower its "

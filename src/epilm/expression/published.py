@@ -8,10 +8,11 @@ its regressor was fitted it does not say: ``published.fit_on`` does.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from epilm.expression.feature_jobs import FeatureMaker
-from epilm.expression.languages import language_job, told, trained_language
+from epilm.expression.languages import language_job, trained_language
 from epilm.expression.plan import ExpressionPlan, RowKey
 from epilm.expression.recipe import ALL_INPUTS, ExpressionRecipe, StaticArm, TokensArm
 from epilm.expression.rows_on_features import FeatureRow, Fitting, boosted
@@ -21,7 +22,7 @@ from epilm.regress.recipe import Boost
 from epilm.runs import Run
 from epilm.tasks.expression_recipe import Inputs
 from epilm.tasks.gene_table import write_gene_table
-from epilm.train.many import train_all
+from epilm.train.many import TrainJob
 
 XGBOOST_DEFAULTS = Boost(
     max_rounds=100,
@@ -67,45 +68,55 @@ def published_seeds(recipe: ExpressionRecipe, key: RowKey) -> tuple[int, ...]:
     return recipe.seeds[:1] if key.arm == "raw_tokens" else recipe.seeds
 
 
-def run_published(plan: ExpressionPlan, run: Run, progress: Callable[[str], None]) -> Store:
-    """Train, fit and predict under an open Ray session; return the predictions."""
-    protocol = plan.recipe.published
-    assert protocol is not None
-    folder = run.folder / "published"
-    tokenizer = plan.published_tokenizer
-    spoken = {name: tokenizer.encode(plan.text[name], plan.pairs.num_bins) for name in LINES}
-    language_table = write_gene_table((folder.mkdir()) / "language.parquet", plan.pairs, spoken)
-    table = write_gene_table(folder / "genes.parquet", plan.pairs, plan.published_lines)
-    (folder / "tokenizer.json").write_text(tokenizer.to_json())
-    store = Store(folder / "parts", table.genes)
-    missing = [
-        (key, seed)
-        for key in published_keys()
-        for seed in published_seeds(plan.recipe, key)
-        if not store.has(key, seed)
-    ]
-    if not missing:
-        return store
-    jobs = {
-        seed: language_job(plan, "gpt2", protocol.model, tokenizer, language_table, folder / "models", seed)
-        for seed in plan.recipe.seeds
-    }
-    for job, result in train_all(list(jobs.values()), max_concurrent=plan.recipe.max_concurrent):
-        progress(f"published protocol: {told(job, result)}")
-    for arm in PUBLISHED_ARMS:
-        rows = []
-        for key, seed in missing:
-            if key.arm == arm:
-                language = trained_language(jobs[seed]) if arm == "gpt2_static" else None
-                maker = FeatureMaker(PUBLISHED_ARMS[arm], plan.pairs.marks, language)
-                shared = f"{key.arm}-{key.inputs}" + (f"-{seed}" if language else "")
-                rows.append(FeatureRow(key, seed, maker, shared))
+class Published:
+    """The second table on its way through the run folder."""
+
+    def __init__(self, plan: ExpressionPlan, run: Run) -> None:
+        assert plan.recipe.published is not None
+        self._plan, self._protocol, self._folder = plan, plan.recipe.published, (run.folder / "published").mkdir()
+        tokenizer, folder = plan.published_tokenizer, self._folder
+        (folder / "tokenizer.json").write_text(tokenizer.to_json())
+        self._table = write_gene_table(folder / "genes.parquet", plan.pairs, plan.published_lines)
+        self.store = Store(folder / "parts", self._table.genes)
+        spoken = {name: tokenizer.encode(plan.text[name], plan.pairs.num_bins) for name in LINES}
+        whole_lines = write_gene_table(folder / "language.parquet", plan.pairs, spoken)
+        self._languages: dict[int, TrainJob] = {}
+        for seed in plan.recipe.seeds:
+            job = language_job(plan, "gpt2", self._protocol.model, tokenizer, whole_lines, folder / "models", seed)
+            self._languages[seed] = replace(job, name=f"published protocol's {job.name}")
+
+    @property
+    def _missing(self) -> list[tuple[RowKey, int]]:
+        recipe = self._plan.recipe
+        every = [(key, seed) for key in published_keys() for seed in published_seeds(recipe, key)]
+        return [(key, seed) for key, seed in every if not self.store.has(key, seed)]
+
+    @property
+    def trainings(self) -> list[TrainJob]:
+        """Language models that have to be trained before :meth:`fit`."""
+        return list(self._languages.values()) if self._missing else []
+
+    def fit(self, progress: Callable[[str], None]) -> Store:
+        """Fit and predict under an open Ray session; return the predictions."""
+        folder, fit_on = self._folder, self._protocol.fit_on
         # trees stop on the rows that they grow on: never, before the last round
-        fitting = Fitting(XGBOOST_DEFAULTS, fit_on=protocol.fit_on, stop_on=protocol.fit_on)
-        for outcome in boosted(rows, table, fitting, features=folder / "features", boosters=folder / "boosters"):
-            store.put(outcome)
-        (folder / "features").delete()
-    return store
+        fitting = Fitting(XGBOOST_DEFAULTS, fit_on=fit_on, stop_on=fit_on)
+        for key in published_keys():
+            rows = [self._row(key, seed) for asked, seed in self._missing if asked == key]
+            if rows:
+                for outcome in boosted(
+                    rows, self._table, fitting, features=folder / "features", boosters=folder / "boosters"
+                ):
+                    self.store.put(outcome)
+                progress(f"published protocol: {key.arm} {key.inputs}")
+            (folder / "features").delete()
+        return self.store
+
+    def _row(self, key: RowKey, seed: int) -> FeatureRow:
+        language = trained_language(self._languages[seed]) if key.arm == "gpt2_static" else None
+        maker = FeatureMaker(PUBLISHED_ARMS[key.arm], self._plan.pairs.marks, language)
+        shared = f"{key.arm}-{key.inputs}" + (f"-{seed}" if language else "")
+        return FeatureRow(key, seed, maker, shared)
 
 
 def reported_rows() -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ its last checkpoint.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,10 @@ from epilm.expression.occlude import FittedRow, Reader, importances
 from epilm.expression.plan import ExpressionPlan, RowKey, check_expression
 from epilm.expression.published import (
     PUBLISHED_ARMS,
+    Published,
     published_keys,
     published_seeds,
     reported_rows,
-    run_published,
 )
 from epilm.expression.recipe import (
     ContextualArm,
@@ -68,11 +68,11 @@ def run_expression(
     for note in plan.notes:
         progress(note)
     study = Study(plan, run, progress)
+    published = Published(plan, run) if recipe.published else None
     with ray_session(recipe.ray):
-        study.train_languages()
+        study.train(published.trainings if published else ())
         study.fit_rows()
-        published = run_published(plan, run, progress) if recipe.published else None
-        result = study.result(published)
+        result = study.result(published.fit(study.tell) if published else None)
         result["importance"] = study.importance(result["best"])
     table = format_expression(result)
     for line in table.splitlines():
@@ -100,34 +100,44 @@ class Study:
         (folder / "words.json").write_json({"marks": list(plan.pairs.marks), "cuts": cuts})
         self.store = Store(folder / "parts", self.table.genes)
 
-    # -- language models ----------------------------------------------------------------------------------------------
+    # -- trainings ----------------------------------------------------------------------------------------------------
 
-    def train_languages(self) -> None:
-        """Every language model that an arm reads, from every seed."""
+    def train(self, more: Sequence[TrainJob] = ()) -> None:
+        """All trainings that wait for no other one, so that they share workers: the language models that an arm reads, from
+        every seed, networks that begin with random weights, and ``more``."""
         plan, recipe = self.plan, self.plan.recipe
         for name in plan.used_models:
             for seed in recipe.seeds:
                 self.languages[name, seed] = language_job(
                     plan, name, recipe.models[name], plan.tokenizer, self.table, self.run.folder / "models", seed
                 )
-        jobs = list(self.languages.values())
+        networks = [
+            self._trained_row(key, seed).job
+            for name in recipe.arms
+            if self._begins_alone(name)
+            for key, seed in self._missing(name)
+        ]
+        jobs = [*self.languages.values(), *more, *networks]
         for number, (job, result) in enumerate(train_all(jobs, max_concurrent=recipe.max_concurrent), 1):
-            self._tell(f"language model {number} of {len(jobs)}: {told(job, result)}")
+            self.tell(f"training {number} of {len(jobs)}: {told(job, result)}")
+
+    def _begins_alone(self, name: str) -> bool:
+        arm = self.plan.recipe.arms[name]
+        return isinstance(arm, DeepDiffArm) or (isinstance(arm, EndToEndArm) and not arm.pretrained)
+
+    def _missing(self, name: str) -> list[tuple[RowKey, int]]:
+        """Rows of an arm that no attempt has predicted yet, with their seeds."""
+        every = [(key, seed) for key in self.plan.keys if key.arm == name for seed in self.plan.seeds_of(name)]
+        return [(key, seed) for key, seed in every if not self.store.has(key, seed)]
 
     # -- rows ---------------------------------------------------------------------------------------------------------
 
     def fit_rows(self) -> None:
         """Every row of the table from every seed; what an earlier attempt predicted is kept."""
         for name in self.plan.recipe.arms:
-            missing = [
-                (key, seed)
-                for key in self.plan.keys
-                if key.arm == name
-                for seed in self.plan.seeds_of(name)
-                if not self.store.has(key, seed)
-            ]
+            missing = self._missing(name)
             if missing:
-                self._keep(name, self._outcomes(name, missing))
+                self._keep(self._outcomes(name, missing))
         if not self.plan.recipe.keep_features:
             (self.run.folder / "features").delete()  # an attempt that was killed may have left some
 
@@ -150,14 +160,14 @@ class Study:
                 if not recipe.keep_features:
                     (folder / "features").delete()
 
-    def _keep(self, name: str, outcomes: Iterable[Outcome]) -> None:
+    def _keep(self, outcomes: Iterable[Outcome]) -> None:
         by_row: dict[RowKey, list[Outcome]] = {}
         for outcome in outcomes:
             self.store.put(outcome)
             by_row.setdefault(outcome.key, []).append(outcome)
         for key in by_row:
             found = self.validation(key)
-            self._tell(f"{key.arm} {key.inputs}: validation r {_shown(found['mean'])}")
+            self.tell(f"{key.arm} {key.inputs}: validation r {_shown(found['mean'])}")
 
     def _maker(self, key: RowKey, seed: int) -> FeatureMaker:
         arm = self.plan.recipe.arms[key.arm]
@@ -175,7 +185,7 @@ class Study:
     def _trained_row(self, key: RowKey, seed: int) -> TrainedRow:
         return trained_row(self.plan, key, seed, self.table, self.languages, self.run.folder / "networks")
 
-    def _tell(self, message: str) -> None:
+    def tell(self, message: str) -> None:
         self.progress(f"[{(time.monotonic() - self.started) / 60:5.1f} min] {message}")
 
     # -- scores -------------------------------------------------------------------------------------------------------
@@ -276,7 +286,7 @@ class Study:
         """Of the rows that the recipe names, or of the best on validation."""
         recipe = self.plan.recipe
         asked = recipe.importance or {best["arm"]: best["inputs"]}
-        self._tell("importances: " + ", ".join(f"{arm} {inputs}" for arm, inputs in asked.items()))
+        self.tell("importances: " + ", ".join(f"{arm} {inputs}" for arm, inputs in asked.items()))
         reader = Reader(
             self.plan.cuts,
             self.plan.tokenizer.to_json(),

@@ -139,7 +139,7 @@ def fit_row(trial: RowTrial, plan: RowSweepPlan, run: Run, progress: Progress = 
     """The study of a trial's row with all its fits done; needs a connected Ray."""
     study = Study(ExpressionPlan(trial.recipe, plan.pairs), run, progress)
     take_languages(study, plan.folder)
-    study.train_languages()
+    study.train()
     study.fit_rows()
     return study
 

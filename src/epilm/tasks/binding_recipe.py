@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from epilm.config import Config
 from epilm.labels.recipe import LabelsConfig
-from epilm.models.adapt import AdaptConfig
+from epilm.models.adapt_config import AdaptConfig
 from epilm.models.binding_config import HeadConfig, TrackConfig
 from epilm.tasks.recipe import ModelConfig, TokensConfig
 
