@@ -101,14 +101,13 @@ class Published:
         folder, fit_on = self._folder, self._protocol.fit_on
         # trees stop on the rows that they grow on: never, before the last round
         fitting = Fitting(XGBOOST_DEFAULTS, fit_on=fit_on, stop_on=fit_on)
-        for key in published_keys():
-            rows = [self._row(key, seed) for asked, seed in self._missing if asked == key]
+        for arm in PUBLISHED_ARMS:
+            rows = [self._row(key, seed) for key, seed in self._missing if key.arm == arm]
             if rows:
-                for outcome in boosted(
-                    rows, self._table, fitting, features=folder / "features", boosters=folder / "boosters"
-                ):
+                places = {"features": folder / "features", "boosters": folder / "boosters"}
+                for outcome in boosted(rows, self._table, fitting, **places):
                     self.store.put(outcome)
-                progress(f"published protocol: {key.arm} {key.inputs}")
+                progress(f"published protocol: {arm} fitted")
             (folder / "features").delete()
         return self.store
 
