@@ -64,11 +64,6 @@ def run_gene_marks(
     data = {"sources": fingerprint([source.sha256 for source in sources])}
     run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=data)
     _remove_leftovers(run.folder)
-    left_out = ", ".join(f"{count:,} {reason}" for reason, count in plan.left_out.items())
-    progress(
-        f"{STAGE}: {len(plan.genes):,} genes x {len(recipe.cell_types)} cell type(s) x {len(recipe.marks)} mark(s) in "
-        f"{plan.num_parts} part(s){f'; left out: {left_out}' if left_out else ''}"
-    )
     began = time.monotonic()
     sizes = [len(plan.part(index)) for index in range(plan.num_parts)]
     records = run_tasks(WritePart(plan, run.folder, keep=run.resumed), sizes, STAGE, progress, unit="genes")

@@ -47,7 +47,18 @@ class GeneMarksPlan:
     tracks: tuple[Track, ...]
     """Cell types in the recipe's order, within each the marks in theirs."""
     left_out: dict[str, int]
-    notes: tuple[str, ...]
+    matched: tuple[str, ...]
+    """How the tracks' contigs were matched with the genes'."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What a user wants to know before anything starts."""
+        left_out = ", ".join(f"{count:,} {reason}" for reason, count in self.left_out.items())
+        sizes = (
+            f"{len(self.genes):,} genes x {len(self.recipe.cell_types)} cell type(s) x {len(self.recipe.marks)} mark(s) in "
+            f"{self.num_parts} part(s)"
+        )
+        return [*self.matched, sizes + (f"; left out: {left_out}" if left_out else "")]
 
     @property
     def num_parts(self) -> int:
