@@ -8,7 +8,7 @@ from regress_toy import write_embeddings
 from epilm.config import load_recipe, parse_recipe
 from epilm.corpus.manifest import write_manifest
 from epilm.errors import EpilmError, LeakError, RecipeError
-from epilm.regress.boost import fits_at_once
+from epilm.regress.boost import actor_bytes, fits_at_once
 from epilm.regress.prepare import check_regress
 from epilm.regress.recipe import Boost, RegressRecipe
 from epilm.regress.run import run_regress
@@ -160,6 +160,17 @@ def test_fits_side_by_side_are_as_many_as_the_cluster_holds():
     assert fits_at_once(config, {"CPU": 1.0}) == 1
     gpus = config.model_copy(update={"gpus_per_actor": 1})
     assert fits_at_once(gpus, {"CPU": 64.0, "GPU": 5.0}) == 2
+
+
+def test_wide_tables_in_many_bins_are_fitted_as_far_as_memory_reaches():
+    """Four fits of 400 genes by 19,872 embeddings with xgboost's defaults were seen to fill 24 GB."""
+    xgboosts_own = parse_recipe(Boost, {"max_bin": 256, "max_depth": 6})
+    assert 5e9 < actor_bytes(xgboosts_own, 400, 19_872) < 7e9
+    there = {"CPU": 4.0, "memory": 14e9}
+    assert fits_at_once(xgboosts_own, there, 400, 19_872) == 2
+    assert fits_at_once(xgboosts_own, there, 400, 1_000) == 4
+    assert fits_at_once(xgboosts_own, {"CPU": 4.0, "memory": 1e9}, 400, 19_872) == 1
+    assert fits_at_once(parse_recipe(Boost, {}), there, 400, 19_872) == 4, "64 bins and depth 4 are small"
 
 
 def test_recipes_of_the_folder_are_valid():

@@ -42,6 +42,11 @@ from epilm.storage import Location
 # xgboost (1 s) and xgboost-ray (2 s) are imported where they are used: a task that writes features needs neither.
 
 
+_PROCESS_BYTES = 600_000_000
+_ROW_BYTES = 16
+"""Of a value of a training row: in the frame that was read, in what xgboost makes of it, and on the way."""
+
+
 @dataclass(frozen=True)
 class FitJob:
     """One booster to fit."""
@@ -67,7 +72,7 @@ class Fitted:
 
 
 def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fitted]]:
-    """Fit boosters side by side, as many as the cluster's free CPUs and GPUs hold; yield each as it is done.
+    """Fit boosters side by side, as many as the cluster's CPUs, GPUs and memory hold; yield each as it is done.
 
     Raises:
         EpilmError: actors died more often than ``max_actor_restarts`` allows, or the cluster gave none in time.
@@ -75,7 +80,8 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
     # It holds no CPU: it only drives the actors, which do the work. It is repeated where its machine was lost.
     task = ray.remote(_fit_in_a_task).options(num_cpus=0, max_retries=1)
     waiting, running = list(jobs), {}
-    at_once = fits_at_once(config, ray.cluster_resources())
+    most = max((_shape(job.train) for job in jobs), default=(0, 0), key=lambda shape: shape[0] * shape[1])
+    at_once = fits_at_once(config, ray.cluster_resources(), *most)
     quantiles: dict[tuple[Location, ...], Any] = {}
     if config.num_actors > 1:  # one actor sees all rows, and finds the same by itself
         binning = ray.remote(quantiles_of_files).options(num_cpus=0)
@@ -92,6 +98,12 @@ def fit_all(jobs: Sequence[FitJob], config: Boost) -> Iterator[tuple[FitJob, Fit
     finally:
         for reference in running:
             ray.cancel(reference, force=True)
+
+
+def _shape(files: Sequence[Location]) -> tuple[int, int]:
+    """Rows and columns of a table in parquet files."""
+    footers = [pq.read_metadata(file.path, filesystem=file.fs) for file in files]
+    return sum(footer.num_rows for footer in footers), footers[0].num_columns
 
 
 def _fit_in_a_task(job: FitJob, config: Boost, quantiles: Quantiles | None) -> Fitted:
@@ -130,13 +142,31 @@ def check_resources(config: Boost, ray_config: RayConfig) -> None:
         )
 
 
-def fits_at_once(config: Boost, resources: Mapping[str, float]) -> int:
-    """Fits that the cluster's resources hold, at least one (an autoscaler may bring what it needs)."""
+def fits_at_once(config: Boost, resources: Mapping[str, float], num_rows: int = 0, num_features: int = 0) -> int:
+    """Fits that the cluster's resources hold, at least one (an autoscaler may bring what it needs).
+
+    Args:
+        resources: as Ray names them; ``memory`` in bytes.
+        num_rows, num_features: of the largest training table.
+    """
     cpus, gpus = config.num_actors * config.cpus_per_actor, config.num_actors * config.gpus_per_actor
     room = resources.get("CPU", 0) // cpus
     if gpus:
         room = min(room, resources.get("GPU", 0) // gpus)
+    if "memory" in resources:
+        each = config.num_actors * actor_bytes(config, num_rows // config.num_actors, num_features)
+        room = min(room, resources["memory"] // each)
     return max(1, int(room))
+
+
+def actor_bytes(config: Boost, num_rows: int, num_features: int) -> int:
+    """What an actor takes: its process, its rows, and the histograms of a tree's nodes, which xgboost keeps (two doubles a bin).
+
+    Of the few rows of a study with wide embeddings the histograms are nearly all: 20,000 features in 256 bins at depth 6 are
+    5 GB.
+    """
+    bins, nodes = min(config.max_bin, max(num_rows, 1)), min(2**config.max_depth, 2 * max(num_rows, 1))
+    return _PROCESS_BYTES + num_features * (_ROW_BYTES * num_rows + 16 * bins * nodes)
 
 
 def fit(job: FitJob, config: Boost, quantiles: Quantiles | None) -> Fitted:
