@@ -69,8 +69,26 @@ def test_lines_of_uneven_length_are_put_together(lines: list[str], newline: str,
 
 @pytest.mark.parametrize(
     "body",
-    ["ACG\nACGTT\nA\n", "ACGT\n\nACGT\nAC\n", "ACGT\r\nA GTA\nAC\n", "ACGT ACGTA\n", "\nACGTACG\n", "ACGTACG\n\n\n"],
-    ids=["ragged", "blank line", "mixed line ends", "blanks", "blank first", "blank last"],
+    [
+        "ACG\nACGTT\nA\n",
+        "AC\nGT\nACG\n",
+        "AC\r\nGT\r\nACGT\r\n",
+        "ACGT\n\nACGT\nAC\n",
+        "ACGT\r\nA GTA\nAC\n",
+        "ACGT ACGTA\n",
+        "\nACGTACG\n",
+        "ACGTACG\n\n\n",
+    ],
+    ids=[
+        "ragged",
+        "a last line one longer",
+        "a last line two longer",
+        "blank line",
+        "mixed line ends",
+        "blanks",
+        "blank first",
+        "blank last",
+    ],
 )
 def test_odd_bodies(tmp_path: Path, body: str) -> None:
     source = open_sequence(write(tmp_path / "x.fa", f">a\n{body}>b\nTTT\n".encode()))

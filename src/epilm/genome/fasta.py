@@ -114,8 +114,10 @@ def _measure(buffer: Any, codes: np.ndarray, header: str, offset: int, stop: int
     line_bytes = first + 1
     line_bp = first - 1 if first > 0 and body[first - 1] == _RETURN else first
     breaks = -(-body.size // line_bytes) - 1 if first > 0 else -1
-    even = found == breaks * (line_bytes - line_bp) and all(
-        bool((body[column::line_bytes][:breaks] <= _BLANK).all()) for column in range(line_bp, line_bytes)
+    even = (
+        found == breaks * (line_bytes - line_bp)
+        and body.size - breaks * line_bytes <= line_bp  # the last line may be one longer, in the place of a line break
+        and all(bool((body[column::line_bytes][:breaks] <= _BLANK).all()) for column in range(line_bp, line_bytes))
     )
     if not even:
         return FastaRecord(header, offset, body.size, int(body.size - found), 0, 0)
