@@ -30,6 +30,7 @@ from epilm.histone.saved import read_gene_marks
 from epilm.storage import Location
 
 _FEW = 5
+"""Genes of a split below which the same reads in both cell types prove nothing."""
 _NO_CHANCE = 1e-9
 """Probability below which a split's genes are not without reads of a mark by chance."""
 
@@ -246,7 +247,7 @@ def _refuse_alike(a: np.ndarray, b: np.ndarray, marks: Sequence[str], cells: tup
     if alike:
         raise RecipeError(
             f"{', '.join(alike)} of the {len(a):,} {split} genes: the same in every bin in {cells[0]} and {cells[1]}. Is one "
-            "file named for both?"
+            "file named for both? Give each its own, or leave the mark out by `marks`."
         )
 
 
