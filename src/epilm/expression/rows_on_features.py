@@ -118,7 +118,8 @@ def classic(
         configs: arm -> what is fitted.
         models: folder of the fitted ones, ``<arm>/<inputs>/seed-<n>.pkl``.
     """
-    num_rows = 2 * len(table.genes.rows("train"))
+    orders = 1 + max(row.maker.antisymmetric for row in rows)
+    num_rows = orders * len(table.genes.rows("train"))
     at_once = min(_TABLES_AT_ONCE, max(1, _KERNELS_BYTES // (_KERNEL_BYTES * num_rows**2)))
     calls = [(row, (row, table, configs[row.key.arm], models)) for row in rows]
     for _, outcome in _in_tasks(_fit_classic, calls, at_once=at_once):
