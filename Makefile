@@ -17,9 +17,10 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest
 
+# no cache: ruff's keeps its verdict on the order of imports when the imported file has moved
 lint: $(INSTALLED)
-	$(VENV)/bin/ruff format --check src tests
-	$(VENV)/bin/ruff check src tests
+	$(VENV)/bin/ruff format --check --no-cache src tests
+	$(VENV)/bin/ruff check --no-cache src tests
 	$(VENV)/bin/pyright
 
 bench: $(INSTALLED)

@@ -6,7 +6,6 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from toy_genes import BINS, MARKS, toy_table
 
 from epilm.errors import RecipeError
 from epilm.evaluate.metrics import pearson
@@ -22,6 +21,7 @@ from epilm.tasks.expression_regression import (
     predict_genes,
     standardise,
 )
+from toy_genes import BINS, MARKS, toy_table
 
 SHAPE = {"bin_hidden": 3, "mark_hidden": 2}
 
