@@ -38,6 +38,19 @@ def test_mistakes_are_told_without_a_traceback(capsys, tmp_path):
     assert "Traceback" not in err
 
 
+def test_a_recipe_of_another_stage_is_named(capsys, tmp_path):
+    recipe = tmp_path / "r.yaml"
+    recipe.write_text("name: x\ntask: {corpus: none}\ntrain: {steps: 1, global_batch: 6, lrr: 1}\n")
+    code, _, err = run(capsys, "expression", str(recipe), "--dry-run")
+    assert (code, err) == (
+        2,
+        f"error: {recipe} is no recipe of epilm expression, but one of epilm pretrain or epilm finetune.\n",
+    )
+    code, _, err = run(capsys, "pretrain", str(recipe), "--dry-run")
+    assert code == 2
+    assert "train.lrr: unknown setting" in err
+
+
 def test_a_corpus_that_is_absent_stops_before_any_worker(capsys, tmp_path):
     recipe = tmp_path / "r.yaml"
     recipe.write_text(

@@ -16,8 +16,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import epilm
-from epilm.errors import EpilmError
-from epilm.stages import STAGES, Stage
+from epilm.errors import EpilmError, RecipeError
+from epilm.stages import STAGES, Stage, other_stages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,7 +112,14 @@ def _run_stage(name: str, stage: Stage, arguments: argparse.Namespace) -> int:
         raise EpilmError(f"epilm {name} needs a recipe: epilm {name} rayjobs/{name}/NAME.yaml [key=value ...].")
     raw = read_recipe(arguments.recipe, arguments.overrides)
     recipe_class, run, check = stage.load_for(raw)
-    recipe = parse_recipe(recipe_class, raw, source=arguments.recipe)
+    try:
+        recipe = parse_recipe(recipe_class, raw, source=arguments.recipe)
+    except RecipeError:
+        others = other_stages(name, raw)
+        if not others:
+            raise
+        fits = " or ".join(f"epilm {other}" for other in others)
+        raise RecipeError(f"{arguments.recipe} is no recipe of epilm {name}, but one of {fits}.") from None
     if arguments.dry_run:
         found = check(recipe) if check is not None else None
         print(to_yaml(recipe), end="")

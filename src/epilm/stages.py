@@ -318,3 +318,14 @@ STAGES: dict[str, Stage] = {
         _expression,
     ),
 }
+
+
+def other_stages(name: str, raw: Mapping[str, Any]) -> list[str]:
+    """The stages whose recipe a raw one could be, where it has not the outline of stage ``name``'s; else none."""
+    return [] if _has_outline(STAGES[name], raw) else [other for other in STAGES if _has_outline(STAGES[other], raw)]
+
+
+def _has_outline(stage: Stage, raw: Mapping[str, Any]) -> bool:
+    """Whether a raw recipe has, at its top level, all that the stage requires and nothing that it does not know."""
+    fields = stage.load_for(raw)[0].model_fields  # type: ignore[attr-defined]
+    return {key for key, field in fields.items() if field.is_required()} <= set(raw) <= set(fields)

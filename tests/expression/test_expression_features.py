@@ -16,10 +16,10 @@ from epilm.expression.features import (
     Features,
     contextual_features,
     level_features,
-    segment_edges,
     static_features,
     token_features,
 )
+from epilm.expression.segments import segment_edges
 from epilm.histone.bpe import EncodedLines
 from epilm.histone.words import INPUT_LINES, LINES
 from epilm.tasks.expression_recipe import Inputs
@@ -90,14 +90,6 @@ def check_columns(got: Features, num: int) -> None:
     assert got.values.shape == (num, width)
     assert got.values.dtype == np.float32
     assert len(set(got.names)) == width
-
-
-def test_segments_are_even_and_cover_the_bins():
-    np.testing.assert_array_equal(segment_edges(10, 4), [0, 2, 5, 7, 10])
-    np.testing.assert_array_equal(segment_edges(3, None), [0, 1, 2, 3])
-    for segments in (0, 12):
-        with pytest.raises(RecipeError, match="allowed are 1 to 11"):
-            segment_edges(NUM_BINS, segments)
 
 
 @pytest.mark.parametrize("inputs", ALL_INPUTS)

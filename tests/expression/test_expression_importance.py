@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from epilm.errors import EpilmError, RecipeError
-from epilm.expression.importance import edges, occlusion, typical
+from epilm.errors import EpilmError
+from epilm.expression.importance import occlusion, typical
 
 BINS, MARKS = 10, 3
 
@@ -91,23 +91,6 @@ def test_typical_values_of_counts_are_counts():
 
 def test_typical_values_do_not_overflow():
     assert typical(np.full((300, 1, 1), 255, np.uint8), np.full((300, 1, 1), 255, np.uint8)).tolist() == [[255]]
-
-
-def test_edges_are_even_and_cover_the_bins():
-    assert edges(200, 20) == list(range(0, 201, 10))
-    assert edges(10, 4) == [0, 2, 5, 7, 10]
-    assert edges(3, 3) == [0, 1, 2, 3]
-    for bins, segments in ((7, 3), (200, 33), (41, 40)):
-        widths = np.diff(edges(bins, segments))
-        assert (widths.sum(), len(widths)) == (bins, segments)
-        assert widths.min() >= 1
-        assert widths.max() - widths.min() <= 1
-
-
-@pytest.mark.parametrize("segments", [0, 11])
-def test_more_segments_than_bins_are_refused(segments):
-    with pytest.raises(RecipeError, match=f"importance_segments={segments}: allowed are 1 to 10"):
-        edges(10, segments)
 
 
 def test_shapes_that_do_not_fit_are_refused(genes):

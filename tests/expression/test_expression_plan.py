@@ -63,7 +63,7 @@ def test_what_was_found_is_told(settings, tmp_path):
         ({"boost": {"num_actors": 2, "cpus_per_actor": 64}}, "wants 128 CPUs, the local Ray has"),
         ({"boost": {"gpus_per_actor": 1}}, "wants 1 GPUs, the local Ray has 0"),
         ({"boost": {"num_actors": 30, "cpus_per_actor": 0}}, "cpus_per_actor"),
-        ({"importance_segments": 21}, "Give at most 20"),
+        ({"importance_segments": 21}, "importance_segments=21: allowed are 1 to 20"),
     ],
 )
 def test_what_does_not_fit_the_genes_or_the_machine_is_refused(settings, changes, message):

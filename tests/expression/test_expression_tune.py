@@ -255,7 +255,7 @@ def test_what_a_row_reads(arm, changes, expected):
 def test_points_that_the_genes_do_not_allow_are_refused_before_the_first_trial(genes, tmp_path):
     segments = {"arms.levels.segments": {"values": [3, BINS + 1]}}
     with pytest.raises(
-        RecipeError, match=r"space, at \{'arms.levels.segments': 25\}: arms.levels: 25 segments of 24 bins"
+        RecipeError, match=r"space, at \{'arms.levels.segments': 25\}: arms.levels.segments=25: allowed are 1 to 24"
     ):
         check_tune_expression(sweep(genes, tmp_path, space=segments))
     assert check_tune_expression(sweep(genes, tmp_path)).pairs.num_genes == COUNTS

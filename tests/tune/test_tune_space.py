@@ -28,8 +28,9 @@ SPACE = {
     [
         ({}, r"give values: \[\.\.\.\], or low and high"),
         ({"values": []}, "is empty"),
+        ({"values": [1]}, "holds 1 alone; give at least two values, or write the one in the base"),
         ({"values": [1, 1]}, "holds a value twice"),
-        ({"values": [1], "low": 1, "high": 2}, "either values, or low and high"),
+        ({"values": [1, 2], "low": 1, "high": 2}, "either values, or low and high"),
         ({"low": 2, "high": 2}, "low=2 must be smaller than high=2"),
         ({"low": 3, "high": 2}, "low=3 must be smaller than high=2"),
         ({"low": 0, "high": 2, "log": True}, "a logarithmic range begins above 0"),

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from epilm.errors import RecipeError
+from epilm.expression.segments import segment_edges
 from epilm.histone.bpe import EncodedLines
 from epilm.histone.words import INPUT_LINES
 from epilm.tasks.expression_recipe import Inputs
@@ -33,19 +34,6 @@ class Features:
     """float32 [n, F]."""
     names: tuple[str, ...]
     """Unique: ``first.b017.H3K4me3``, ``difference.t0033``, ``second.s04.e012`` (bin, token, segment; embedding axis)."""
-
-
-def segment_edges(num_bins: int, segments: int | None) -> np.ndarray:
-    """Bins at which segments begin, as even as whole bins allow, then ``num_bins``: int64 [segments + 1].
-
-    Raises:
-        RecipeError: more segments than bins.
-    """
-    if segments is None:
-        return np.arange(num_bins + 1)
-    if not 1 <= segments <= num_bins:
-        raise RecipeError(f"segments={segments}: allowed are 1 to {num_bins}, one a bin. Give fewer, or leave it away.")
-    return np.arange(segments + 1) * num_bins // segments
 
 
 def level_features(

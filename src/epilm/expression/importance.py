@@ -12,7 +12,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from epilm.errors import EpilmError, RecipeError
+from epilm.errors import EpilmError
+from epilm.expression.segments import segment_edges
 
 Predict = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(first, second), both [n, bins, marks], to [n] predictions; the same input must give the same prediction."""
@@ -27,7 +28,7 @@ def occlusion(
         predict: any model; it is called 1 + marks x segments times, with arrays of its own that it may not keep.
         first, second: [n, bins, marks] values in the two cell types; they stay as they are.
         marks: number of marks, the arrays' last axis.
-        segments: stretches that the bins are divided into, at :func:`edges`.
+        segments: stretches that the bins are divided into, at :func:`~epilm.expression.segments.segment_edges`.
         fill: [bins, marks] values that replace, in both cell types (so that they do not differ there), as :func:`typical`.
 
     Returns:
@@ -44,7 +45,7 @@ def occlusion(
         )
     if fill.shape != first.shape[1:]:
         raise EpilmError(f"fill must be [bins, marks] = {list(first.shape[1:])}, got {list(fill.shape)}.")
-    stops = edges(first.shape[1], segments)
+    stops = segment_edges(first.shape[1], segments, setting="importance_segments").tolist()
     own = [np.array(values) for values in (first, second)]
     whole = _predicted(predict, own, len(first))
     result = np.zeros((marks, segments))
@@ -67,15 +68,6 @@ def typical(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     mean = (first.sum(axis=0, dtype=np.float64) + second.sum(axis=0, dtype=np.float64)) / (len(first) + len(second))
     counts = all(np.array_equal(values, np.rint(values)) for values in (first, second))
     return (np.rint(mean) if counts else mean).astype(first.dtype)
-
-
-def edges(num_bins: int, segments: int) -> list[int]:
-    """Bins at which ``segments`` stretches begin, as even as whole bins allow, then ``num_bins``."""
-    if not 1 <= segments <= num_bins:
-        raise RecipeError(
-            f"importance_segments={segments}: allowed are 1 to {num_bins}, one a bin. Give fewer segments."
-        )
-    return [i * num_bins // segments for i in range(segments + 1)]
 
 
 def _predicted(predict: Predict, values: list[np.ndarray], n: int) -> NDArray[np.float64]:

@@ -14,9 +14,10 @@ from epilm.errors import user_error
 from epilm.expression.both_orders import combine, orders_of
 from epilm.expression.feature_jobs import FeatureMaker
 from epilm.expression.features import Features
-from epilm.expression.importance import edges, occlusion, typical
+from epilm.expression.importance import occlusion, typical
 from epilm.expression.plan import RowKey
 from epilm.expression.recipe import LevelsArm
+from epilm.expression.segments import segment_edges
 from epilm.histone.bpe import WordTokenizer
 from epilm.histone.words import Cuts, lines_of
 from epilm.regress.columns import feature_name
@@ -113,7 +114,7 @@ def importances(
             "inputs": row.key.inputs,
             "seed": row.seed,
             "marks": list(marks),
-            "edges": edges(table.genes.num_bins, segments),
+            "edges": segment_edges(table.genes.num_bins, segments).tolist(),
             "values": np.round(values, 6).tolist(),
         }
         for row, values in zip(rows, found, strict=True)

@@ -19,6 +19,7 @@ from epilm.expression.recipe import (
     StaticArm,
     TokensArm,
 )
+from epilm.expression.segments import segment_edges
 from epilm.histone.bpe import END, MOST_BINS, EncodedLines, WordTokenizer
 from epilm.histone.config import SPLITS
 from epilm.histone.load import load_pairs
@@ -181,11 +182,9 @@ def check_arms(plan: ExpressionPlan) -> None:
         raise RecipeError(f"the genes have {num_bins:,} bins; allowed are up to {MOST_BINS:,}. Give wider bins.")
     _check_words(plan)
     for name, arm in recipe.arms.items():
-        segments = getattr(arm, "segments", None)
-        if isinstance(arm, EndToEndArm):
-            segments = arm.head.segments
-        if segments is not None and segments > num_bins:
-            raise RecipeError(f"arms.{name}: {segments} segments of {num_bins} bins. Give at most {num_bins}.")
+        in_head = isinstance(arm, EndToEndArm)
+        segments = arm.head.segments if in_head else getattr(arm, "segments", None)
+        segment_edges(num_bins, segments, setting=f"arms.{name}{'.head' if in_head else ''}.segments")
         if isinstance(arm, TokensArm) and arm.regressor != "boost":
             raise RecipeError(
                 f"arms.{name}: token ids have no order that {arm.regressor} could use. Use regressor: boost."
@@ -203,10 +202,7 @@ def check_arms(plan: ExpressionPlan) -> None:
         raise RecipeError(
             f"boost.num_actors={recipe.boost.num_actors}, but a split has {fewest} genes. Give at most {fewest}."
         )
-    if recipe.importance_segments > num_bins:
-        raise RecipeError(
-            f"importance_segments={recipe.importance_segments} of {num_bins} bins. Give at most {num_bins}."
-        )
+    segment_edges(num_bins, recipe.importance_segments, setting="importance_segments")
     if recipe.published is not None and recipe.words.levels is not None:
         raise RecipeError(
             "published: the paper's protocol has fixed thresholds. Use words.thresholds, or published: null."

@@ -48,8 +48,9 @@ class Parameter(Config):
         if values is None:
             return None
         read = tuple(tuple(map(_read, v)) if isinstance(v, tuple) else _read(v) for v in values)
-        if not read:
-            raise ValueError("is empty; give at least two values.")
+        if len(read) < 2:
+            what = f"holds {read[0]!r} alone" if read else "is empty"
+            raise ValueError(f"{what}; give at least two values, or write the one in the base.")
         if len({(type(v), v) for v in read}) < len(read):
             raise ValueError(f"holds a value twice: {list(read)}.")
         return read
