@@ -21,9 +21,14 @@ from epilm.errors import RecipeError
 
 
 class Config(BaseModel):
-    """Frozen settings; unknown keys are refused; the docstring under a field is its help."""
+    """Frozen settings; unknown keys are refused; the docstring under a field is its help.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    A number is taken where a name is wanted: YAML reads the contig ``2`` as one.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True, coerce_numbers_to_str=True
+    )
 
 
 ConfigT = TypeVar("ConfigT", bound=Config)
@@ -114,14 +119,30 @@ def _explain(cls: type[Config], item: Any) -> str:
     dotted = ".".join(place) or "(recipe)"
     if item["type"] == "missing":
         return f"{dotted}: is required."
-    message = item["msg"].removeprefix("Value error, ")
     got = item.get("input")
+    if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        key = item["ctx"]["discriminator"].strip("'")
+        said = f"there is no {got[key]!r}" if item["type"] == "union_tag_invalid" else "is required"
+        return f"{'.'.join([*place, key])}: {said}. Allowed: {', '.join(_tags(cls, item['loc'], key))}."
+    message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(got, dict) else f" (got {got!r})"
     return f"{dotted}: {message}{shown}"
 
 
 def _place(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], list[str]]:
-    """A location of pydantic's as the keys of the recipe, and the settings that are allowed there.
+    """A location of pydantic's as the keys of the recipe, and the settings that are allowed there."""
+    keys, models = _models_at(cls, location)
+    return keys, sorted({name for model in models for name in model.model_fields})
+
+
+def _tags(cls: Any, location: tuple[Any, ...], key: str) -> list[str]:
+    """What the setting ``key``, which chooses among the classes of a union, may be."""
+    _, models = _models_at(cls, location)
+    return [tag for model in models for tag in typing.get_args(model.model_fields[key].annotation)]
+
+
+def _models_at(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], list[Any]]:
+    """A location of pydantic's as the keys of the recipe, and the settings' classes there.
 
     Of a union of settings, pydantic's location has the tag that chose one: it is no key.
     """
@@ -135,8 +156,7 @@ def _place(cls: Any, location: tuple[Any, ...]) -> tuple[list[str], list[str]]:
         else:
             here = below
             keys.append(str(part))
-    models = [choice for annotation in here for choice in _alternatives(annotation) if _is_model(choice)]
-    return keys, sorted({name for model in models for name in model.model_fields})
+    return keys, [choice for annotation in here for choice in _alternatives(annotation) if _is_model(choice)]
 
 
 def _alternatives(annotation: Any) -> list[Any]:

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 
 from epilm.errors import GenomeError
 from epilm.genome import bigwig
-from epilm.genome.bigwig import NanPolicy, Statistic, bigwig_contigs, bin_track, bin_values, open_big
+from epilm.genome.bigwig import (
+    NanPolicy,
+    Statistic,
+    TrackSummary,
+    bigwig_contigs,
+    bigwig_summary,
+    bin_track,
+    bin_values,
+    open_big,
+)
 
 NAN = math.nan
 LENGTHS = {"chr1": 1013, "chr2": 40, "chr3": 7}
@@ -117,6 +126,14 @@ def test_contigs_and_those_without_any_value(track: str, tmp_path: Path) -> None
     assert np.isnan(bin_track(track, "chr2", 0, 40, 8)).all()
     empty = write_bigwig(tmp_path / "e.bw", {"chr1": 50}, [])
     assert bin_track(empty, "chr1", 0, 50, 20, nan_policy="zero").tolist() == [0, 0, 0]
+
+
+def test_a_summary_is_not_rounded(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.bw")
+    with pyBigWig.open(path, "w") as track:
+        track.addHeader([("I", 100)])
+        track.addEntries(["I", "I"], [3, 10], ends=[5, 20], values=[0.25, -0.5])
+    assert bigwig_summary(path) == TrackSummary(12, -0.5, 2 * 0.25**2 + 10 * 0.5**2)
 
 
 def test_what_is_not_in_the_track(track: str) -> None:

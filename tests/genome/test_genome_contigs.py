@@ -73,6 +73,9 @@ def test_two_mitochondria_are_told_apart_by_length() -> None:
     """hg19 of UCSC has chrM (16,571 bp) and, in its later patches, chrMT (16,569 bp), which others call MT."""
     assert match_contigs({"chrM": 16571, "chrMT": 16569}, {"MT": 16569}, source="f") == {"MT": "chrMT"}
     assert match_contigs({"MT": 16569}, {"chrM": 16571, "chrMT": 16569}, source="f") == {"chrMT": "MT"}
+    # by name where one side does not know them, as a file of genes
+    assert match_contigs({"MT": None, "1": None}, {"chrM": 16571, "chrMT": 16569}, source="f") == {"chrMT": "MT"}
+    assert match_contigs({"M": None}, {"chrM": 16571, "chrMT": 16569}, source="f") == {"chrM": "M"}
 
 
 def test_two_names_of_one_contig_are_refused() -> None:

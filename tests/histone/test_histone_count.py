@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 import pyBigWig
 import pytest
+from gene_mark_files import CELLS, KEPT, LENGTHS, MARKS, write_track
 
 from epilm.config import parse_recipe
-from epilm.errors import CheckpointError, CorpusError, GenomeError, RecipeError, RunExistsError
+from epilm.errors import CheckpointError, CorpusError, GenomeError, RunExistsError
 from epilm.histone.count import WritePart, run_gene_marks
 from epilm.histone.count_plan import check_gene_marks
 from epilm.histone.recipe import GeneMarksRecipe
@@ -26,68 +27,6 @@ from epilm.histone.saved import (
     write_part,
 )
 from epilm.storage import Location
-
-LENGTHS = {"chr1": 4_000, "chr2": 1_500, "chrM": 600}
-MARKS = ("H3K4me3", "H3K36me3")
-CELLS = ("blood", "liver")
-GENES = """\
-chr2\t700\t900\tE.3\t0\t-
-chr1\t1000\t1500\tA\t0\t+
-chr1\t3500\t3990\tnear the end\t0\t-
-chr1\t1050\t1090\tB\t0\t-
-chr9\t50\t90\telsewhere\t0\t+
-chr1\t2500\t2600\tC\t0\t+
-chr2\t800\t1000\tD\t0\t+
-chr1\t100\t1001\tE\t0\t-
-chrM\t300\t400\tF\t0\t+
-"""
-"""Window of 400 bp: ``near the end`` leaves chr1; chrM is in the tracks of one cell type only."""
-KEPT = ["E.3", "A", "B", "C", "D", "E"]
-
-
-def write_track(path: Path, values: dict[str, np.ndarray], names: dict[str, str]) -> None:
-    with pyBigWig.open(str(path), "w") as track:
-        track.addHeader([(names.get(contig, contig), len(held)) for contig, held in values.items()])
-        for contig, held in values.items():
-            kept = np.flatnonzero(~np.isnan(held))
-            track.addEntries(names.get(contig, contig), kept.tolist(), values=held[kept].astype(float).tolist(), span=1)
-
-
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory):
-    """(folder with the files, (cell, mark) -> contig -> values of bases); the second cell's tracks say 1, 2 and lack chrM."""
-    folder = tmp_path_factory.mktemp("gene-marks")
-    rng = np.random.default_rng(7)
-    tracks = {}
-    for cell in CELLS:
-        for mark in MARKS:
-            contigs = [c for c in LENGTHS if c != "chrM" or cell == "blood"]
-            values = {c: rng.poisson(0.3, LENGTHS[c]).astype(np.float32) for c in contigs}
-            for held in values.values():
-                held[rng.random(len(held)) < 0.5] = np.nan
-            tracks[cell, mark] = values
-            write_track(folder / f"{cell}.{mark}.bw", values, {} if cell == "blood" else {"chr1": "1", "chr2": "2"})
-    (folder / "genes.bed").write_text(GENES)
-    return folder, tracks
-
-
-@pytest.fixture
-def recipe_of(toy, tmp_path):
-    folder, _ = toy
-
-    def make(**changes):
-        raw = {
-            "name": "marks",
-            "storage": str(tmp_path / "runs"),
-            "genes": str(folder / "genes.bed"),
-            "tracks": {cell: {mark: str(folder / f"{cell}.{mark}.bw") for mark in MARKS} for cell in CELLS},
-            "bin_bp": 50,
-            "num_bins": 8,
-            "genes_per_task": 2,
-        }
-        return parse_recipe(GeneMarksRecipe, raw | changes)
-
-    return make
 
 
 def slow_sums(tracks, cell, chrom, tss, strand, bin_bp=50, num_bins=8):
@@ -179,31 +118,18 @@ def test_tracks_that_cannot_be_used(recipe_of, ray_local, tmp_path):
         GenomeError, match=r"^tracks\.liver\.H3K36me3 .*zero\.bw\) \(1 of 4 tracks\): 0 in all bins of all 6"
     ):
         run_gene_marks(recipe_of(tracks=tracks))
-    zero["chr1"][2_510] = -1
+    zero["chr1"][3_901] = 4
     write_track(tmp_path / "zero.bw", zero, {})
     # what the run was begun with has changed
     with pytest.raises(CheckpointError, match="Its input has been rebuilt"):
         run_gene_marks(recipe_of(tracks=tracks), on_existing="resume")
-    with pytest.raises(GenomeError, match=r"tracks\.liver\.H3K36me3 .*chr1:2,511 has the value -1"):
+    (tmp_path / "copy.bw").write_bytes(Path(tracks["blood"]["H3K4me3"]).read_bytes())
+    tracks["liver"] |= {"H3K36me3": str(tmp_path / "copy.bw")}
+    with pytest.raises(
+        GenomeError, match=r"^tracks\.blood\.H3K4me3 .* and tracks\.liver\.H3K36me3 .*copy\.bw\) are copies"
+    ):
         run_gene_marks(recipe_of(tracks=tracks), on_existing="overwrite")
     assert not (tmp_path / "runs" / "marks" / GENE_MARKS_FILE).exists()
-
-
-def test_neighbours_share_a_part(recipe_of):
-    plan = check_gene_marks(recipe_of())
-    assert plan.genes[["gene_id", "number", "start"]].to_numpy().tolist() == [
-        ["D", 4, 600],
-        ["E.3", 0, 700],
-        ["A", 1, 800],
-        ["E", 5, 801],
-        ["B", 2, 890],
-        ["C", 3, 2300],
-    ]
-    assert [plan.part(index)["gene_id"].tolist() for index in range(plan.num_parts)] == [
-        ["D", "E.3"],
-        ["A", "E"],
-        ["B", "C"],
-    ]
 
 
 def test_windows_off_the_contig_as_zero(toy, recipe_of, tmp_path):
@@ -221,84 +147,6 @@ def test_windows_off_the_contig_as_zero(toy, recipe_of, tmp_path):
     assert np.array_equal(values, slow_sums(tracks, "liver", "chr1", 3989, "-"))
     assert not values[0].any()  # upstream of a gene on the minus strand is past the contig's end
     assert values[-1].any()
-
-
-def test_genes_are_chosen_by_id(recipe_of, tmp_path):
-    (tmp_path / "list.txt").write_text("# expressed\nC\tsymbol\nE.3 9\n\nnowhere\n")
-    plan = check_gene_marks(recipe_of(gene_list=str(tmp_path / "list.txt")))
-    assert sorted(plan.genes["gene_id"]) == ["C", "E.3"]
-    assert plan.left_out == {"not_in_genes": 1}
-    plan = check_gene_marks(recipe_of(gene_list=["A"]))
-    assert (plan.genes["gene_id"].tolist(), plan.left_out) == (["A"], {})
-
-
-def test_versions_of_ids_are_stripped_on_both_sides(recipe_of, tmp_path):
-    rows = ["chr1\t1000\t1500\tENSG01.9\t0\t+", "chr1\t2000\t2100\tENSG02.11_PAR_Y\t0\t-"]
-    (tmp_path / "genes.bed").write_text("\n".join(rows) + "\n")
-    genes = str(tmp_path / "genes.bed")
-    plan = check_gene_marks(recipe_of(genes=genes, id_version="strip", gene_list=["ENSG01.3", "ENSG02_PAR_Y"]))
-    assert plan.genes["gene_id"].tolist() == ["ENSG01", "ENSG02_PAR_Y"]
-    (tmp_path / "genes.bed").write_text("\n".join([*rows, "chr1\t3000\t3100\tENSG01.2\t0\t-"]) + "\n")
-    assert len(check_gene_marks(recipe_of(genes=genes)).genes) == 3
-    with pytest.raises(GenomeError, match=r"without versions 1 genes are there twice, the first is 'ENSG01'"):
-        check_gene_marks(recipe_of(genes=genes, id_version="strip"))
-
-
-def test_bad_input(recipe_of, toy, tmp_path):
-    folder, _ = toy
-    genes = tmp_path / "genes.bed"
-
-    def with_genes(text, **changes):
-        genes.write_text(text)
-        return check_gene_marks(recipe_of(genes=str(genes), **changes))
-
-    with pytest.raises(GenomeError, match=r"1 genes are there twice, the first is 'A'"):
-        with_genes(GENES + "chr2\t5\t9\tA\t0\t+\n")
-    with pytest.raises(GenomeError, match=r"1 genes start past the end.*'G' at chr2:1,601, which has 1,500 bp"):
-        with_genes(GENES + "chr2\t1600\t1700\tG\t0\t+\n")
-    with pytest.raises(RecipeError, match=r"no gene is left \(1 window_off_contig\)"):
-        with_genes("chr1\t50\t60\tA\t0\t+\n")
-    with pytest.raises(GenomeError, match=r"tracks\.blood\.H3K4me3 .*none of its contigs"):
-        with_genes("chr9\t50\t60\tA\t0\t+\n")
-    write_track(tmp_path / "one.bw", {"chr1": np.ones(4_000, np.float32)}, {})
-    write_track(tmp_path / "mito.bw", {"chrM": np.ones(600, np.float32)}, {})
-    apart = {"blood": {"x": str(tmp_path / "mito.bw")}, "liver": {"x": str(tmp_path / "one.bw")}}
-    with pytest.raises(GenomeError, match=r"no contig of the genes in common: tracks\.blood\.x .* has chrM, "):
-        with_genes("chrM\t50\t60\tA\t0\t+\nchr1\t50\t60\tB\t0\t+\n", tracks=apart)
-    with pytest.raises(RecipeError, match=r"none of its 2 ids \(X, Y, \.\.\.\) is in .*Set id_version: strip"):
-        check_gene_marks(recipe_of(gene_list=["X", "Y"]))
-    with pytest.raises(RecipeError, match=r"gene_list names 'A' twice"):
-        check_gene_marks(recipe_of(gene_list=["A", "B", "A"]))
-    write_track(tmp_path / "other.bw", {"chr1": np.ones(4_001, np.float32)}, {})
-    tracks = recipe_of().tracks | {"heart": dict.fromkeys(MARKS, str(tmp_path / "other.bw"))}
-    with pytest.raises(GenomeError, match=r"tracks\.heart\.H3K4me3 .*chr1 has 4,001 bp, but 4,000 bp in tracks\.blood"):
-        check_gene_marks(recipe_of(tracks=tracks))
-    (tmp_path / "cut.bw").write_bytes((folder / "blood.H3K4me3.bw").read_bytes()[:-500])
-    with pytest.raises(GenomeError, match="truncated"):
-        check_gene_marks(recipe_of(tracks={"blood": {"H3K4me3": str(tmp_path / "cut.bw")}}))
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"tracks": {"a": {"x": "1.bw", "y": "2.bw"}, "b": {"x": "3.bw"}}}, r"b lacks y, which a has.*a has x, y\."),
-        ({"tracks": {"a": {"x": "1.bw"}, "b": {"x": "3.bw", "z": "4.bw"}}}, r"b has z, which a lacks"),
-        ({"tracks": {"a": {}}}, r"a has no mark"),
-        ({"tracks": {}}, r"tracks"),
-        ({"genes_per_task": 0}, r"genes_per_task"),
-        ({"bins": 3}, r"bins: unknown setting"),
-    ],
-)
-def test_recipes_that_cannot_be(recipe_of, changes, message):
-    with pytest.raises(RecipeError, match=message):
-        recipe_of(**changes)
-
-
-def test_marks_are_taken_by_name(recipe_of):
-    tracks = recipe_of().tracks
-    tracks["liver"] = dict(reversed(tracks["liver"].items()))
-    plan = check_gene_marks(recipe_of(tracks=tracks))
-    assert [Path(track.path).name for track in plan.tracks] == [f"{cell}.{mark}.bw" for cell in CELLS for mark in MARKS]
 
 
 @pytest.fixture

@@ -48,6 +48,14 @@ def test_toy_file_literally(tmp_path: Path) -> None:
     assert read.values.tolist() == [[[1, 0], [2, 7]], [[0, 3], [4, 0]]]
 
 
+@pytest.mark.parametrize("header", ["gene,K27,K9", '"", "K27", "K9"', "#gene_bin,K27 ,K9", "gene_symbol_bin,K27,K9"])
+def test_a_header_names_the_marks(tmp_path: Path, header: str) -> None:
+    read = read_toy(tmp_path / "a.csv", f"{header}\n{TOY}")
+    assert read.marks == ("K27", "K9")
+    assert read.genes.tolist() == ["ENSG2", "ENSG1"]
+    assert read.values.tolist() == [[[1, 0], [2, 7]], [[0, 3], [4, 0]]]
+
+
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.txt"])
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
 def test_compression_is_seen_by_content(tmp_path: Path, name: str, compress) -> None:
@@ -129,8 +137,10 @@ def test_equals_the_slow_reader(tmp_path_factory, genes, num_bins: int, num_mark
     [
         ("", "is empty"),
         (" \n\n", "is empty"),
-        ("gene,K4,K27\n" + TOY, "begins with a header .*gene,K4,K27.*Delete the header"),
-        ("gene,K4,K27\n", "begins with a header"),
+        ("gene,K4,K27\n", "holds a header and no genes"),
+        ("gene,K4,K4\n" + TOY, "the header of .*: 'K4' is named twice"),
+        ("gene,K4,\n" + TOY, "the header of .*: a column has no name"),
+        ("gene,K4\n" + TOY, "has 3 fields separated by commas, not 2: a name and 1 marks, which are the header of .* .K4."),
         (TOY.replace("4,0", "4"), "ENSG1_D_2,4' has 2 fields separated by commas, not 3.*data.columns .K4, K27"),
         (TOY.replace("4,0", "4,0,0"), "ENSG1_D_2,4,0,0' has 4 fields"),
         (TOY.replace(",", "\t"), "has 1 fields separated by commas, not 3"),
@@ -181,7 +191,7 @@ def test_no_file_and_a_folder(tmp_path: Path) -> None:
 
 
 def test_columns_are_named_once(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="K4 is named twice"):
+    with pytest.raises(RecipeError, match="'K4' is named twice"):
         read_toy(tmp_path / "a.csv", TOY, columns=("K4", "K4"))
 
 

@@ -36,6 +36,9 @@ def table_of(path: Path, text: str | bytes, **settings) -> pd.DataFrame:
         COUNTS.replace("10", "10.0"),
         "gene_id,count\n" + COUNTS,
         "Gene,K562\n" + COUNTS,
+        '"","x"\n' + COUNTS,
+        "target_id\tcounts\n" + COUNTS.replace(",", "\t"),
+        COUNTS.replace(",", " \t") + "__no_feature\t7\n__ambiguous\t1\n",
     ],
 )
 def test_counts_literally(tmp_path: Path, text: str) -> None:
@@ -45,12 +48,21 @@ def test_counts_literally(tmp_path: Path, text: str) -> None:
     assert read.dtype == np.float64
 
 
+def test_versions_of_ids_are_stripped(tmp_path: Path) -> None:
+    path = tmp_path / "c.csv"
+    path.write_text("G2.11,10\nG1.2_PAR_Y,4\n")
+    assert read_counts(path, id_version="strip").to_dict() == {"G2": 10.0, "G1_PAR_Y": 4.0}
+    path.write_text("G2.11,10\nG2.12,4\n")
+    with pytest.raises(RecipeError, match=r"second row, e.g. G2\..*id_version=strip made one id of several versions"):
+        read_counts(path, id_version="strip")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("", "is empty"),
         ("gene,count\n", "holds a header and no genes"),
-        ("ENSG5,many\n" + COUNTS, "first line is 'ENSG5,many', and 'many' is no count.*delete the line"),
+        ("ENSG5,many\n" + COUNTS, "first line is 'ENSG5,many', and 'many' is no count.*delete the line.*mend"),
         (COUNTS.replace("G1,0", "G1,-1"), "count '-1' of gene G1 is negative"),
         (COUNTS.replace("G1,0", "G1,0.5"), "count '0.5' of gene G1 is a fraction.*kind: table"),
         (COUNTS.replace("G1,0", "G1,x"), "count 'x' of gene G1 is not a number"),
@@ -60,7 +72,8 @@ def test_counts_literally(tmp_path: Path, text: str) -> None:
         (COUNTS.replace("G1,0", ",0"), "1 rows have no gene"),
         (COUNTS + "G2,10\n", "1 genes have a second row, e.g. G2"),
         (COUNTS.replace("G1,0", "G1,0,0"), "'G1,0,0' has 3 fields separated by commas, not 2"),
-        (COUNTS.replace(",", "\t"), "has 1 fields separated by commas, not 2"),
+        (COUNTS.replace(",", "\t7\t"), "has 3 fields separated by tabs, not 2: .*kind: table"),
+        (COUNTS.replace(",", ";"), "has 1 fields separated by commas, not 2"),
     ],
 )
 def test_wrong_counts_are_said(tmp_path: Path, text: str, said: str) -> None:

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from epilm.errors import RecipeError
@@ -17,10 +16,9 @@ from epilm.histone.config import (
     CountFiles,
     DeepDiffFiles,
     ExpressionTable,
-    GeneSplit,
     SplitFiles,
 )
-from epilm.histone.load import load_pairs, split_by_contigs
+from epilm.histone.load import load_pairs
 from epilm.histone.pairs import PairedGenes, fingerprint_of, log_fold_change
 
 MARKS = ("K4", "K27")
@@ -53,13 +51,13 @@ class Study:
                 ]
                 Path(path).write_text("".join(lines))
             files[cell] = SplitFiles(**paths)
-        return DeepDiffFiles(cells=files, columns=MARKS, num_bins=2)
+        return DeepDiffFiles(kind="deepdiff", cells=files, columns=MARKS, num_bins=2)
 
     def counts(self, levels: dict[str, dict[str, int]]) -> CountFiles:
         files = {cell: str(self.folder / f"{cell}.expr.csv") for cell in levels}
         for cell, path in files.items():
             Path(path).write_text("".join(f"{gene},{count}\n" for gene, count in levels[cell].items()))
-        return CountFiles(files=files)
+        return CountFiles(kind="counts", files=files)
 
     def load(
         self, a: dict = A, b: dict = B, expression: dict | None = None, marks=None, pair=("a", "b")
@@ -77,6 +75,10 @@ def without(gene: str, *cells: str) -> dict:
         cell: {name: count for name, count in counts.items() if name != gene or cell not in cells}
         for cell, counts in EXPRESSION.items()
     }
+
+
+def versioned(genes: dict, version: int) -> dict:
+    return {split: {f"{gene}.{version}": bins for gene, bins in own.items()} for split, own in genes.items()}
 
 
 def test_toy_pair_literally(study: Study) -> None:
@@ -104,6 +106,58 @@ def test_the_pair_turned_round(study: Study) -> None:
     np.testing.assert_array_equal(back.first, ahead.second[order])
     np.testing.assert_array_equal(back.second, ahead.first[order])
     np.testing.assert_allclose(back.target, -ahead.target[order], atol=1e-15)
+
+
+def turned_file(path: str, header: str) -> None:
+    """The toy file with its marks in the other order, an extra mark behind them, and a header."""
+    lines = [line.split(",") for line in Path(path).read_text().split()]
+    Path(path).write_text(header + "".join(f"{name},{k27},{k4},1\n" for name, k4, k27 in lines))
+
+
+def test_files_may_order_their_marks_in_any_way(study: Study) -> None:
+    plain, counts = study.load(), study.counts(EXPRESSION)
+    data = study.data(a=A, b=B)
+    for cell, split in (("a", "test"), ("b", "train")):
+        turned_file(getattr(data.cells[cell], split), "gene,K27,K4,K9\n")
+    with pytest.raises(
+        RecipeError, match=r"a.test.csv has the marks K27, K4, K9; the first file has K4, K27. Name those"
+    ):
+        load_pairs(data, counts, ("a", "b"))
+    for marks in (["K4", "K27"], ["K27", "K4"]):
+        by_name = load_pairs(data, counts, ("a", "b"), marks)
+        assert fingerprint_of(by_name) == fingerprint_of(study.load(marks=marks))
+        data = study.data(a=A, b=B)
+        for cell, split in (("a", "train"), ("b", "test")):
+            turned_file(getattr(data.cells[cell], split), '"","K27","K4","K9"\n')
+    data = study.data(a=A, b=B)
+    files = data.cells["b"].model_copy(update={"columns": ("K27", "K4", "K9")})
+    for split in SPLITS:
+        turned_file(getattr(files, split), "")
+    data = data.model_copy(update={"cells": {"a": data.cells["a"], "b": files}})
+    assert fingerprint_of(load_pairs(data, counts, ("a", "b"), ["K4", "K27"])) == fingerprint_of(plain)
+    with pytest.raises(RecipeError, match=r"marks: there is no mark 'K9'. There are: K4, K27"):
+        load_pairs(data, counts, ("a", "b"), ["K4", "K9"])
+
+
+def test_one_column_under_two_names_is_told(study: Study) -> None:
+    twice = {
+        split: {gene: " ".join(",".join([b.split(",")[0]] * 2) for b in bins.split()) for gene, bins in genes.items()}
+        for split, genes in A.items()
+    }
+    many = {"train": {f"H{n}": f"{n},{n} 1,1" for n in range(5)}}
+    same = {split: {**genes, **many.get(split, {})} for split, genes in twice.items()}
+    with pytest.raises(RecipeError, match=r"K4 and K27 of cell type a are the same in every bin of every gene"):
+        study.load(a=same)
+
+
+def test_versions_of_ids_beside_counts(study: Study) -> None:
+    data = study.data(a=versioned(A, 1), b=versioned(B, 2))
+    counts = study.counts(EXPRESSION)
+    with pytest.raises(RecipeError, match=r"no genes are left.*expression.id_version=strip drops them"):
+        load_pairs(data, counts, ("a", "b"))
+    pairs = load_pairs(data, counts.model_copy(update={"id_version": "strip"}), ("a", "b"))
+    assert pairs.genes.tolist() == study.load().genes.tolist()
+    assert not pairs.oriented
 
 
 def test_marks_by_name_permute_the_last_axis(study: Study) -> None:
@@ -243,9 +297,6 @@ def test_unknown_cell_types(study: Study) -> None:
 
 
 def test_an_expression_table_and_versions_on_both_sides(study: Study) -> None:
-    def versioned(genes: dict, version: int) -> dict:
-        return {split: {f"{gene}.{version}": bins for gene, bins in own.items()} for split, own in genes.items()}
-
     data = study.data(a=versioned(A, 1), b=versioned(B, 2))
     path = study.folder / "rpkm.tsv"
     path.write_text("gene_id\tE1\tE2\nG4.7\t0.5\t0\nG3.7\t1\t2\nG2.7\tNA\t3\nG1.7\t4\t0\n")
@@ -254,21 +305,13 @@ def test_an_expression_table_and_versions_on_both_sides(study: Study) -> None:
     assert pairs.genes.tolist() == ["G1", "G3", "G4"]
     assert pairs.left_out == {"no expression in a": 1}
     np.testing.assert_allclose(pairs.target, [math.log(5), math.log(2 / 3), math.log(1.5)])
-    with pytest.raises(RecipeError, match=r"no genes are left.*no marks in b: 4.*id_version: strip"):
+    with pytest.raises(RecipeError, match=r"no genes are left.*no marks in b: 4.*id_version=strip"):
         load_pairs(data, table.model_copy(update={"id_version": "keep"}), ("a", "b"))
     both = changed(versioned(A, 1), "train", **{"G1.3": "1,1 1,1"})
     with pytest.raises(RecipeError, match=r"cell type a: 1 genes are the same without their version, e.g. G1"):
         load_pairs(study.data(a=both, b=versioned(B, 2)), table, ("a", "b"))
     with pytest.raises(RecipeError, match=r"expression.columns: there is no cell type 'b'"):
         load_pairs(data, table.model_copy(update={"columns": {"a": "E1", "c": "E2"}}), ("a", "b"))
-
-
-def test_contigs_are_split_whole() -> None:
-    chrom = pd.Series(["chr2", "chr1", "chr3", "chr1", "chrX"])
-    split = GeneSplit(validation_contigs=("chr1",), test_contigs=("chrX",))
-    assert split_by_contigs(chrom, split, source="f").tolist() == ["train", "validation", "train", "validation", "test"]
-    with pytest.raises(RecipeError, match=r"data.split.test_contigs: among the genes of f there is no contig 'X'"):
-        split_by_contigs(chrom, GeneSplit(validation_contigs=("chr1",), test_contigs=("X",)), source="f")
 
 
 def test_fingerprint_sees_every_value(study: Study) -> None:
@@ -313,7 +356,7 @@ def sample(shared_data: Path) -> tuple[DeepDiffFiles, CountFiles]:
         for cell, name in names.items()
     }
     counts = {cell: str(folder / f"{name}.expr.csv.gz") for cell, name in names.items()}
-    return DeepDiffFiles(cells=cells), CountFiles(files=counts)
+    return DeepDiffFiles(kind="deepdiff", cells=cells), CountFiles(kind="counts", files=counts)
 
 
 @pytest.mark.real_data

@@ -20,23 +20,30 @@ CHROM = ["chr3", "chr1", "chr2", "chrX", "chr1"]
 CELLS = ("a", "b", "c")
 
 
-def save(folder: Path, genes: list[str] = GENES, values: dict[str, np.ndarray] | None = None) -> dict[str, np.ndarray]:
+def save(
+    folder: Path,
+    genes: list[str] = GENES,
+    values: dict[str, np.ndarray] | None = None,
+    place: dict | None = None,
+    left_out: dict[str, int] | None = None,
+) -> dict[str, np.ndarray]:
     """A folder of two parts; returns the values, float32 [5, 4, 2]."""
     generator = np.random.default_rng(3)
     values = values or {cell: generator.normal(size=(5, 4, 2)).astype(np.float32) for cell in CELLS}
-    frame = pd.DataFrame({"number": range(5), "gene_id": genes, "chrom": CHROM, "tss": 5000, "strand": "+"})
-    place = Location(str(folder)).mkdir()
+    where = {"chrom": CHROM, "tss": 5000, **(place or {})}
+    frame = pd.DataFrame({"number": range(5), "gene_id": genes, **where, "strand": "+"})
+    saved = Location(str(folder)).mkdir()
     files = [
         write_part(
-            place / f"part-{part}.parquet", part_table(frame.iloc[rows], {c: v[rows] for c, v in values.items()})
+            saved / f"part-{part}.parquet", part_table(frame.iloc[rows], {c: v[rows] for c, v in values.items()})
         )
         for part, rows in enumerate((slice(0, 3), slice(3, 5)))
     ]
     manifest = GeneMarksManifest(
         cell_types=CELLS, marks=("K4", "K27"), bin_bp=100, num_bins=4, num_genes=5, statistic="mean", missing="zero",
-        round=False, off_contig="leave_out", left_out={}, files=tuple(files), sources=(),
+        round=False, off_contig="leave_out", left_out=left_out or {}, files=tuple(files), sources=(),
     )  # fmt: skip
-    (place / GENE_MARKS_FILE).write_text(manifest.model_dump_json())
+    (saved / GENE_MARKS_FILE).write_text(manifest.model_dump_json())
     return values
 
 
@@ -45,7 +52,7 @@ def counts(tmp_path: Path) -> CountFiles:
     files = {cell: str(tmp_path / f"{cell}.csv") for cell in CELLS}
     for number, path in enumerate(files.values()):
         Path(path).write_text("".join(f"G{gene},{gene * number}\n" for gene in range(1, 9)))
-    return CountFiles(files=files)
+    return CountFiles(kind="counts", files=files)
 
 
 def config(folder: Path, split: GeneSplit = SPLIT) -> GeneMarksFolder:
@@ -67,11 +74,27 @@ def test_splits_come_in_order_with_their_values(tmp_path: Path, counts: CountFil
     np.testing.assert_array_equal(turned.first, pairs.first[:, :, ::-1])
 
 
+def test_parts_of_a_contig_as_splits_and_what_they_leave_out(tmp_path: Path, counts: CountFiles) -> None:
+    """Windows of 400 bp: G2's reaches into that of G1."""
+    tss = {"G5": 1_000, "G4": 3_000, "G3": 5_000, "G2": 7_000, "G1": 7_399}
+    save(tmp_path / "marks", place={"chrom": "chr1", "tss": list(tss.values())}, left_out={"window_off_contig": 2})
+    split = GeneSplit(validation_contigs=("chr1:4,000-6,000",), test_contigs=("chr1:7,300-8,000",))
+    pairs = load_pairs(config(tmp_path / "marks", split), counts, ("b", "c"))
+    assert dict(zip(pairs.genes.tolist(), pairs.split.tolist(), strict=True)) == {
+        "G5": "train", "G4": "train", "G3": "validation", "G1": "test"
+    }  # fmt: skip
+    assert pairs.left_out == {
+        "window off contig (of epilm gene-marks)": 2,
+        "window overlaps that of another split's gene": 1,
+    }
+    assert pairs.oriented
+
+
 def test_what_a_folder_lacks_is_said(tmp_path: Path, counts: CountFiles) -> None:
     values = save(tmp_path / "marks")
     folder = config(tmp_path / "marks")
     with pytest.raises(RecipeError, match=r"pair: in .*marks there is no cell type 'd'. There are: a, b, c"):
-        load_pairs(folder, CountFiles(files={**counts.files, "d": counts.files["a"]}), ("a", "d"))
+        load_pairs(folder, CountFiles(kind="counts", files={**counts.files, "d": counts.files["a"]}), ("a", "d"))
     other = GeneSplit(validation_contigs=("chr22",), test_contigs=("chr3",))
     with pytest.raises(RecipeError, match=r"data.split.validation_contigs: .*no contig 'chr22'. Did you mean 'chr2'"):
         load_pairs(config(tmp_path / "marks", other), counts, ("a", "b"))

@@ -104,8 +104,10 @@ def test_first_line_reads_like_deepdiffs(written):
 
 def test_an_expression_recipe_reads_them(written):
     recipe, result = written
-    data = DeepDiffFiles(cells=result["paths"]["cells"], columns=recipe.marks, num_bins=recipe.num_bins)
-    pair = load_pairs(data, CountFiles(files=result["paths"]["expression"]), ("z", "x"))
+    data = DeepDiffFiles(
+        kind="deepdiff", cells=result["paths"]["cells"], columns=recipe.marks, num_bins=recipe.num_bins
+    )
+    pair = load_pairs(data, CountFiles(kind="counts", files=result["paths"]["expression"]), ("z", "x"))
     assert {split: len(pair.rows(split)) for split in SPLITS} == SMALL["num_genes"]
     assert pair.marks == recipe.marks
     for split in SPLITS:

@@ -224,6 +224,8 @@ class PublishedProtocol(Config):
 class ExpressionRecipe(Recipe):
     """``epilm expression``: from files to the table of models x inputs, chosen on validation, tested once."""
 
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    """Of the bootstrap alone: what is trained and fitted takes each of ``seeds``."""
     data: MarksData
     """Marks of genes in two or more cell types."""
     expression: ExpressionData

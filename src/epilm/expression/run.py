@@ -232,6 +232,7 @@ class Study:
             "marks": list(plan.pairs.marks),
             "num_bins": plan.pairs.num_bins,
             "bin_bp": plan.pairs.bin_bp,
+            "oriented": plan.pairs.oriented,
             "num_genes": {split: len(genes.rows(split)) for split in SPLITS},
             "left_out": plan.pairs.left_out,
             "vocabulary": {

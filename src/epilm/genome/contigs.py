@@ -66,8 +66,11 @@ def match_contigs(
     partner: dict[str, str] = {}
     found_for = {name: found for name in other if (found := lookup.find(name, other[name])) is not None}
 
-    def rank(name: str) -> tuple[bool, bool]:  # exact names win, then those of the same length
-        return name not in reference, other[name] != reference[found_for[name]]
+    def rank(
+        name: str,
+    ) -> tuple[bool, bool, bool]:  # exact names win, then those of the same length, then but for "chr"
+        found = found_for[name]
+        return name not in reference, other[name] != reference[found], _without_chr(name) != _without_chr(found)
 
     for name in sorted(found_for, key=rank):
         found = found_for[name]
@@ -76,8 +79,7 @@ def match_contigs(
             if rank(partner[found]) < rank(name) and mine is not None and theirs is not None and mine != theirs:
                 continue  # two sequences, such as chrM and chrMT of hg19; the better name has been taken
             raise GenomeError(
-                f"{source}: contigs {partner[found]!r} and {name!r} both mean {found!r} of the sequence. "
-                "Keep one name for one contig."
+                f"{source}: contigs {partner[found]!r} and {name!r} both mean {found!r}. Keep one name for one contig."
             )
         _check_length(reference[found], other[name], name=name, found=found, source=source)
         matches[name], partner[found] = found, name
@@ -129,9 +131,13 @@ def roman_to_int(text: str) -> int | None:
     return sum(-v if v < following else v for v, following in zip(values, [*values[1:], 0], strict=True))
 
 
+def _without_chr(name: str) -> str:
+    return _CHR.sub("", name.strip()).lower()
+
+
 def _bare(name: str) -> str:
     """``chrII``, ``ChrII`` -> ``ii``; every name of the mitochondrion -> ``m``, of the chloroplast -> ``c``."""
-    bare = _CHR.sub("", name.strip()).lower()
+    bare = _without_chr(name)
     return "m" if bare in _MITO else "c" if bare in _PLASTID else bare
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from epilm.config import Config
+from epilm.corpus.recipe import parse_region
 
 ROADMAP_MARKS = ("H3K4me1", "H3K4me3", "H3K9me3", "H3K27me3", "H3K36me3")
 """The five core marks in the order of DeepDiff's files (the GeneGPT-2 paper prints H3K4me3 twice for the first two)."""
@@ -22,16 +23,21 @@ class SplitFiles(Config):
     train: str
     validation: str
     test: str
+    columns: tuple[str, ...] | None = Field(default=None, min_length=1)
+    """Marks of these files' columns, where they differ from ``data.columns``."""
 
 
 class DeepDiffFiles(Config):
-    """DeepDiff's csv files (plain or compressed): ``<gene>_<symbol>_<bin>,count,...`` a line, a column a mark, bins from 1."""
+    """DeepDiff's csv files (plain or compressed): ``<gene>_<symbol>_<bin>,count,...`` a line, a column a mark, bins from 1.
 
-    kind: Literal["deepdiff"] = "deepdiff"
+    A header, where a file has one, names its marks; all files need the same marks, in any order.
+    """
+
+    kind: Literal["deepdiff"]
     cells: dict[str, SplitFiles] = Field(min_length=2)
     """Cell type -> its files; the split is that of the files."""
     columns: tuple[str, ...] = Field(default=ROADMAP_MARKS, min_length=1)
-    """Marks of the files' columns, in their order."""
+    """Marks of the columns of files without a header, in their order."""
     num_bins: int = Field(default=200, ge=1)
     """Bins of a gene; a gene with more or fewer is an error."""
     bin_bp: int = Field(default=100, ge=1)
@@ -39,10 +45,22 @@ class DeepDiffFiles(Config):
 
 
 class GeneSplit(Config):
-    """Genes for validation and for the test by whole contigs: windows of neighbouring genes overlap."""
+    """Genes for validation and for the test by where they lie, since windows of neighbouring genes overlap.
+
+    Where the tracks have few contigs, a contig's part may stand for one: ``chrom:start-end`` (0-based half-open). Training
+    genes whose window overlaps that of a validation or test gene are then left out, as are validation genes beside the test.
+    """
 
     validation_contigs: tuple[str, ...] = Field(min_length=1)
     test_contigs: tuple[str, ...] = Field(min_length=1)
+
+    @field_validator("validation_contigs", "test_contigs")
+    @classmethod
+    def _regions(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            if ":" in place:
+                parse_region(place)
+        return value
 
     @model_validator(mode="after")
     def _apart(self) -> Self:
@@ -63,15 +81,20 @@ class GeneMarksFolder(Config):
 MarksData = Annotated[DeepDiffFiles | GeneMarksFolder, Field(discriminator="kind")]
 
 
-class CountFiles(Config):
-    """A file of read counts a cell type: ``gene,count`` a line, without a header."""
+class _Expression(Config):
+    id_version: Literal["keep", "strip"] = "keep"
+    """``strip`` drops the version of Ensembl ids (``.9``), here and in the ids of the marks."""
 
-    kind: Literal["counts"] = "counts"
+
+class CountFiles(_Expression):
+    """A file of read counts a cell type: ``gene,count`` a line, separated by a comma or a tab; a header is passed over."""
+
+    kind: Literal["counts"]
     files: dict[str, str] = Field(min_length=2)
     """Cell type -> file."""
 
 
-class ExpressionTable(Config):
+class ExpressionTable(_Expression):
     """One table with a header: a row a gene, a column a cell type (RPKM or TPM, say)."""
 
     kind: Literal["table"]
@@ -81,8 +104,6 @@ class ExpressionTable(Config):
     """Column with the genes' ids."""
     columns: dict[str, str] = Field(min_length=2)
     """Cell type -> column."""
-    id_version: Literal["keep", "strip"] = "keep"
-    """``strip`` drops the version of Ensembl ids (``.9``) on both sides."""
 
 
 ExpressionData = Annotated[CountFiles | ExpressionTable, Field(discriminator="kind")]

@@ -61,6 +61,7 @@ def run_gene_marks(
     for note in plan.notes:
         progress(f"{STAGE}: {note}")
     sources = _checksums(plan, progress)
+    _refuse_copies(plan, sources)
     data = {"sources": fingerprint([source.sha256 for source in sources])}
     run = open_run(recipe, stage=STAGE, on_existing=on_existing, data=data)
     _remove_leftovers(run.folder)
@@ -121,6 +122,17 @@ def _checksums(plan: GeneMarksPlan, progress: Progress) -> tuple[SourceFile, ...
     records = run_tasks(_Checksum(paths), sizes, "checksums of the sources", progress, unit="MB")
     named = zip(given.items(), records, strict=True)
     return tuple(SourceFile(path=path, contig_names=names, **record) for (path, names), record in named)
+
+
+def _refuse_copies(plan: GeneMarksPlan, sources: tuple[SourceFile, ...]) -> None:
+    """Tracks of the same content under two names."""
+    checksum = {source.path: source.sha256 for source in sources}
+    seen: dict[str, str] = {}
+    for track in plan.tracks:
+        sha256 = checksum[plan.recipe.tracks[track.cell][track.mark]]
+        if sha256 in seen:
+            raise GenomeError(f"{seen[sha256]} and {track.label} are copies of one track. Give each its own.")
+        seen[sha256] = track.label
 
 
 @dataclass(frozen=True)

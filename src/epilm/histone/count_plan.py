@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,11 +13,16 @@ from epilm.corpus.inputs import absolute
 from epilm.errors import GenomeError, RecipeError
 from epilm.genome import files
 from epilm.genome.annotation import read_genes
-from epilm.genome.bigwig import bigwig_contigs
+from epilm.genome.bigwig import bigwig_contigs, bigwig_summary, open_big
 from epilm.genome.contigs import describe_matches, match_contigs
 from epilm.histone.recipe import GeneMarksRecipe
 from epilm.histone.saved import GENE_COLUMNS, part_table
-from epilm.histone.windows import window_starts
+from epilm.histone.windows import mark_values, window_starts
+
+_ENOUGH = 10
+"""Rows from which equal widths are no chance."""
+_LIKE_WINDOWS = 0.9
+"""Share of rows of one width above which they are taken for windows."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +85,9 @@ def check_gene_marks(recipe: GeneMarksRecipe) -> GeneMarksPlan:
     """Read the genes, open every track, and see that they belong together; writes nothing.
 
     Raises:
-        GenomeError: a file is missing, damaged or of another assembly, or a gene is there twice.
-        RecipeError: no gene is left.
+        GenomeError: a file is missing, damaged or of another assembly, a gene is there twice, or a track is empty, all 0, or
+            negative in a window.
+        RecipeError: no gene is left, or it is not clear where a row's TSS is.
     """
     genes, left_out = _choose_genes(recipe)
     tracks = _open_tracks(recipe, genes["chrom"].unique().tolist())
@@ -113,12 +120,14 @@ def check_gene_marks(recipe: GeneMarksRecipe) -> GeneMarksPlan:
     genes = genes.assign(number=np.arange(len(genes)))
     contig, _ = pd.factorize(genes["chrom"])
     genes = genes.iloc[np.lexsort((genes["number"], genes["start"], contig))].reset_index(drop=True)
-    return GeneMarksPlan(recipe, genes, tracks, left_out, tuple(_notes(tracks, lacking)))
+    plan = GeneMarksPlan(recipe, genes, tracks, left_out, tuple(_notes(tracks, lacking)))
+    _refuse_impossible(plan)
+    return plan
 
 
 def _choose_genes(recipe: GeneMarksRecipe) -> tuple[pd.DataFrame, dict[str, int]]:
-    """The genes that the recipe asks for, in their file's order, and how many ids of ``gene_list`` it lacks."""
-    genes = read_genes(recipe.genes, feature=recipe.feature)[list(GENE_COLUMNS)]
+    """The genes that the recipe asks for, in their file's order, and how many were left out for what."""
+    genes, left_out = _named(_anchored(read_genes(recipe.genes, feature=recipe.feature), recipe), recipe)
     genes["gene_id"] = _ids(genes["gene_id"], recipe)
     twice = genes["gene_id"][genes["gene_id"].duplicated()]
     if len(twice):
@@ -127,7 +136,7 @@ def _choose_genes(recipe: GeneMarksRecipe) -> tuple[pd.DataFrame, dict[str, int]
             f"{twice.iloc[0]!r}. Set id_version: keep, or leave one row a gene."
         )
     if recipe.gene_list is None:
-        return genes, {}
+        return genes, left_out
     wanted = _ids(pd.Series(_listed(recipe.gene_list), dtype=object), recipe)
     if wanted.duplicated().any():
         raise RecipeError(f"gene_list names {wanted[wanted.duplicated()].iloc[0]!r} twice. Name each gene once.")
@@ -137,7 +146,42 @@ def _choose_genes(recipe: GeneMarksRecipe) -> tuple[pd.DataFrame, dict[str, int]
             f"gene_list: none of its {len(wanted):,} ids ({', '.join(wanted[:3])}, ...) is in {recipe.genes} "
             f"({', '.join(genes['gene_id'][:3])}, ...). Versions of Ensembl ids? Set id_version: strip."
         )
-    return chosen, {"not_in_genes": len(wanted) - len(chosen)}
+    return chosen, left_out | {"not_in_genes": len(wanted) - len(chosen)}
+
+
+def _anchored(genes: pd.DataFrame, recipe: GeneMarksRecipe) -> pd.DataFrame:
+    """Genes with their TSS where the recipe says.
+
+    Raises:
+        RecipeError: it does not say, and the rows look like windows around TSSs.
+    """
+    width = genes["end"] - genes["start"]
+    if recipe.anchor is None and len(genes) >= _ENOUGH:
+        usual = int(width.median())
+        alike = float(((width - usual).abs() <= 1).mean())
+        if usual > 2 and alike > _LIKE_WINDOWS:
+            raise RecipeError(
+                f"{recipe.genes}: {alike:.0%} of its {len(genes):,} rows are {usual:,} bp long, as windows around TSSs are. "
+                "Say where the TSS of a row is: anchor: centre, or anchor: start."
+            )
+    if recipe.anchor != "centre":
+        return genes
+    # on the minus strand a window is the mirror image of one on the plus strand, see windows.py
+    mirrored = (genes["strand"] == "-").astype("int64")
+    return genes.assign(tss=(genes["start"] + genes["end"] - mirrored) // 2)
+
+
+def _named(genes: pd.DataFrame, recipe: GeneMarksRecipe) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Genes under the name that the recipe asks for, in the columns ``GENE_COLUMNS``."""
+    left_out = {}
+    if recipe.id == "gene_name":
+        nameless = genes["gene_name"] == ""
+        if nameless.all():
+            raise RecipeError(f"id: gene_name, but {recipe.genes} has no names of genes. Use id: gene_id.")
+        shared = ~nameless & genes["gene_name"].duplicated(keep=False)
+        left_out = {"without_gene_name": int(nameless.sum()), "gene_name_not_unique": int(shared.sum())}
+        genes = genes[~nameless & ~shared].assign(gene_id=genes["gene_name"])
+    return genes[list(GENE_COLUMNS)].reset_index(drop=True), left_out
 
 
 def _listed(given: str | tuple[str, ...]) -> list[str]:
@@ -159,10 +203,36 @@ def _open_tracks(recipe: GeneMarksRecipe, chroms: list[str]) -> tuple[Track, ...
             path = absolute(recipe.tracks[cell][mark])
             lengths = bigwig_contigs(path)
             source = f"tracks.{cell}.{mark} ({path})"
+            _refuse_empty(path, source)
             matches = match_contigs(dict.fromkeys(chroms, None), lengths, source=source)
             contigs = {ours: theirs for theirs, ours in matches.items()}
             tracks.append(Track(cell, mark, path, contigs, {ours: lengths[contigs[ours]] for ours in contigs}))
     return tuple(tracks)
+
+
+def _refuse_empty(path: str, source: str) -> None:
+    summary = bigwig_summary(path)
+    if summary is not None and (summary.num_bases == 0 or summary.sum_of_squares == 0):
+        raise GenomeError(
+            f"{source}: {'it holds no value' if summary.num_bases == 0 else 'all its values are 0'}, so that nothing was "
+            "measured. Give a track with reads."
+        )
+
+
+def _refuse_impossible(plan: GeneMarksPlan) -> None:
+    """Look at the windows of tracks that have a negative or infinite value somewhere; others need no look.
+
+    Raises:
+        GenomeError: a window has one.
+    """
+    for track in plan.tracks:
+        summary = bigwig_summary(track.path)
+        if summary is None or (summary.lowest >= 0 and math.isfinite(summary.sum_of_squares)):
+            continue
+        with open_big(track.path, "bigWig") as opened:
+            for chrom, genes in plan.genes.groupby("chrom", sort=False):
+                starts, plus = genes["start"].to_numpy(np.int64), (genes["strand"] == "+").to_numpy()
+                mark_values(opened, track.contigs[str(chrom)], starts, plus, plan.recipe, source=track.label)
 
 
 def _common_lengths(tracks: tuple[Track, ...]) -> dict[str, int]:

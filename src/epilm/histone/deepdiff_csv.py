@@ -32,18 +32,27 @@ def read_deepdiff(path: str | Path, *, columns: Sequence[str], num_bins: int) ->
 
     Args:
         path: plain, gzip, bzip2 or xz; a local path or a URI.
-        columns: marks of the columns behind the first.
+        columns: marks of the columns behind the first, in a file without a header; else the header names them.
         num_bins: bins of each gene; they are put in order.
 
     Raises:
-        RecipeError: a header, lines that are not of the form, counts that are not whole numbers from 0, a gene without
-            each of the bins 1..num_bins exactly once, a gene twice.
+        RecipeError: a header that does not name every column, lines that are not of the form, counts that are not whole
+            numbers from 0, a gene without each of the bins 1..num_bins exactly once, a gene twice.
     """
-    columns = tuple(columns)
+    data = read_text(path)
+    header = _header(data)
+    if header is None:
+        columns, named_by = tuple(columns), "data.columns"
+    else:
+        data, columns, named_by = data.partition(b"\n")[2], header, f"the header of {path}"
+        if not data.strip():
+            raise RecipeError(f"{path} holds a header and no genes. Get it again.")
     twice = [mark for mark, number in Counter(columns).items() if number > 1]
     if twice:
-        raise RecipeError(f"data.columns: {twice[0]} is named twice. Give the marks of the files' columns, each once.")
-    names, counts = _read_lines(path, columns)
+        raise RecipeError(f"{named_by}: {twice[0]!r} is named twice. Name the marks of the columns, each once.")
+    if "" in columns:
+        raise RecipeError(f"{named_by}: a column has no name. Name the mark of each.")
+    names, counts = _read_lines(path, data, columns, named_by)
     genes, gene_of_line, bin_of_line = _split_names(path, names)
     places = _places(path, genes, gene_of_line, bin_of_line, num_bins)
     values = np.empty((len(genes) * num_bins, len(columns)), np.float32)
@@ -52,19 +61,19 @@ def read_deepdiff(path: str | Path, *, columns: Sequence[str], num_bins: int) ->
     return GeneMarks(_ids(path, genes), columns, values.reshape(len(genes), num_bins, len(columns)))
 
 
-def _read_lines(path: str | Path, columns: tuple[str, ...]) -> tuple[pa.ChunkedArray, list[np.ndarray]]:
+def _header(data: bytes) -> tuple[str, ...] | None:
+    """Marks of a first line whose first field names no bin and whose others are no numbers; None where it is a gene's."""
+    first, *others = (field.strip().strip('"') for field in first_fields(data, ","))
+    numbers = pd.to_numeric(pd.Series(others, dtype=object), errors="coerce")
+    is_header = bool(others) and numbers.isna().all() and not re.match(_NAME, first)
+    return tuple(others) if is_header else None
+
+
+def _read_lines(
+    path: str | Path, data: bytes, columns: tuple[str, ...], named_by: str
+) -> tuple[pa.ChunkedArray, list[np.ndarray]]:
     """The first fields, and the counts of each column, checked."""
-    data = read_text(path)
-    fields = first_fields(data, ",")
-    numbers = pd.to_numeric(pd.Series(fields[1:], dtype=object), errors="coerce")
-    if len(fields) > 1 and numbers.isna().all() and not re.match(_NAME, fields[0]):
-        raise RecipeError(
-            f"{path} begins with a header ({','.join(fields)[:80]!r}). {_LINE} Delete the "
-            "header, and set data.columns to the marks of the columns."
-        )
-    width = (
-        f"a name and {len(columns)} marks, which are data.columns ({', '.join(columns)}). Name the file's own columns"
-    )
+    width = f"a name and {len(columns)} marks, which are {named_by} ({', '.join(columns)}). Name the file's own columns"
     types = {_KEY: pa.string(), **dict.fromkeys(columns, pa.int64())}
     try:
         if re.search(rb",0[xX]", data):  # Arrow takes 0x10 for 16

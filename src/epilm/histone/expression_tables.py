@@ -13,39 +13,45 @@ from epilm.errors import RecipeError
 from epilm.histone.config import ExpressionTable
 from epilm.histone.files import delimiter_of, first_fields, read_columns, read_text, unknown
 
-_GENE_HEADERS = {"gene", "geneid", "genename", "id", "ensemblid", "ensemblgeneid"}
+_GENE_HEADERS = {
+    "", "gene", "geneid", "genename", "genesymbol", "symbol", "name", "id", "ensembl", "ensemblid", "ensemblgeneid",
+    "targetid", "feature", "featureid",
+}  # fmt: skip
 _MISSING = {"", "na", "nan", "n/a", "null", "none", "."}
 
 
-def read_counts(path: str | Path) -> pd.Series:
+def read_counts(path: str | Path, *, id_version: str = "keep") -> pd.Series:
     """Read counts of one cell type: ``gene,count`` a line -> float64 by gene, in the file's order.
 
-    A first line whose first field is ``gene``, ``gene_id`` or the like, and whose second is no number, is a header.
+    A tab may stand for the comma. A first line whose first field is ``gene``, ``gene_id``, ``name`` or the like, or empty, and
+    whose second is no number, is a header. The lines ``__no_feature`` and the like, with which htseq-count ends, are no genes.
 
     Raises:
         RecipeError: a gene twice or without a name; a count that is missing, no number, negative or a fraction; a header
             that is none of those.
     """
     data = read_text(path)
-    fields = first_fields(data, ",")
+    delimiter = "\t" if "\t" in data.split(b"\n", 1)[0].decode() else ","
+    fields = first_fields(data, delimiter)
     if len(fields) == 2 and np.isnan(_numbers([fields[1]])[0]) and fields[1].strip().lower() not in _MISSING:
-        known = "".join(filter(str.isalnum, fields[0].lower())) in _GENE_HEADERS
-        if not known:
+        if "".join(filter(str.isalnum, fields[0].lower())) not in _GENE_HEADERS:
             raise RecipeError(
-                f"{path}: the first line is {','.join(fields)!r}, and {fields[1]!r} is no count. Lines are `gene,count` "
-                "without a header: delete the line if it is one, or mend the count."
+                f"{path}: the first line is {delimiter.join(fields)!r}, and {fields[1]!r} is no count. Is it a header? Call its "
+                "first column `gene`, or delete the line; else mend the count."
             )
         data = data.partition(b"\n")[2]
         if not data.strip():
             raise RecipeError(f"{path} holds a header and no genes. Get it again.")
     types = {"gene": pa.string(), "count": pa.string()}
-    table = read_columns(data, path=path, types=types, delimiter=",", width="lines are `gene,count`")
+    width = "lines are `gene,count`; choose one column of a table by expression.kind: table"
+    table = read_columns(data, path=path, types=types, delimiter=delimiter, width=width)
+    table = table.filter(pa.array(~table["gene"].to_pandas().str.startswith("__")))
     counts = _values(path, table["gene"], table["count"], "the count", missing="refuse")
     fraction = counts != np.floor(counts)
     _refuse(
         path, table["gene"], counts, fraction, "the count", "is a fraction. For RPKM or TPM use a table (kind: table)"
     )
-    return pd.Series(counts, index=_index(path, table["gene"].to_pylist()), name="count")
+    return pd.Series(counts, index=_index(path, table["gene"].to_pylist(), id_version), name="count")
 
 
 def read_table(config: ExpressionTable, *, cells: Sequence[str] | None = None) -> pd.DataFrame:
@@ -93,7 +99,7 @@ def read_table(config: ExpressionTable, *, cells: Sequence[str] | None = None) -
                 "stands under no name). Give every column a name; R's write.table leaves out that of the first."
             )
     genes = table[names[places["gene"]]]
-    index = _index(path, join_ids(genes.to_pylist(), config.id_version).tolist())
+    index = _index(path, genes.to_pylist(), config.id_version)
     values = {
         cell: _values(path, genes, table[names[places[cell]]], column, missing="keep")
         for cell, column in chosen.items()
@@ -101,7 +107,7 @@ def read_table(config: ExpressionTable, *, cells: Sequence[str] | None = None) -
     return pd.DataFrame(values, index=index)
 
 
-def join_ids(ids: Sequence[str] | np.ndarray, id_version: str) -> np.ndarray:
+def join_ids(ids: Sequence[str] | np.ndarray | pd.Series, id_version: str) -> np.ndarray:
     """Ids that are joined on, str [n]: as they are, or without an Ensembl version (``.9``; ``_PAR_Y`` behind it is kept)."""
     text = pd.Series(ids, dtype=object).astype(str)
     return (text.str.replace(r"\.\d+(?=$|_)", "", regex=True) if id_version == "strip" else text).to_numpy(dtype=str)
@@ -117,16 +123,20 @@ def _place(path: str, header: list[str], column: str, setting: str) -> int:
     return header.index(column)
 
 
-def _index(path: str | Path, genes: list[str]) -> pd.Index:
-    index = pd.Index(np.asarray(genes, dtype=object), name="gene")
-    empty = index.str.strip() == ""
+def _index(path: str | Path, genes: list[str], id_version: str) -> pd.Index:
+    named = pd.Series(genes, dtype=object).str.strip()
+    empty = (named == "").to_numpy()
     if empty.any():
         raise RecipeError(f"{path}: {int(empty.sum())} rows have no gene. Name the gene in each, or delete them.")
+    index = pd.Index(join_ids(named, id_version).astype(object), name="gene")
     twice = index.duplicated()
     if twice.any():
+        versions = (
+            " expression.id_version=strip made one id of several versions." if not named.duplicated().any() else ""
+        )
         raise RecipeError(
-            f"{path}: {int(twice.sum())} genes have a second row, e.g. {index[twice][0]}. A gene takes one: leave out copies "
-            "(id_version: strip makes one id of several versions)."
+            f"{path}: {int(twice.sum())} genes have a second row, e.g. {index[twice][0]}. A gene takes one: leave out "
+            f"copies.{versions}"
         )
     return index
 

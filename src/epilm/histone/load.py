@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,7 @@ from epilm.histone.config import (
     CountFiles,
     DeepDiffFiles,
     ExpressionData,
-    ExpressionTable,
     GeneMarksFolder,
-    GeneSplit,
     MarksData,
     SplitFiles,
 )
@@ -27,6 +25,7 @@ from epilm.histone.files import unknown
 from epilm.histone.gene_marks import GeneMarks
 from epilm.histone.pairs import PairedGenes, log_fold_change
 from epilm.histone.saved import read_gene_marks
+from epilm.histone.split import split_genes
 from epilm.storage import Location
 
 _FEW = 5
@@ -67,14 +66,15 @@ def load_pairs(
         raise RecipeError(f"pair={list(pair)}: give two different cell types.")
     levels = [_read_expression(expression, cell) for cell in pair]
     if isinstance(data, DeepDiffFiles):
-        first, second = (_read_deepdiff_cell(data, cell, marks) for cell in pair)
-        bin_bp = data.bin_bp
+        first = _read_deepdiff_cell(data, pair[0], marks)
+        second = _read_deepdiff_cell(data, pair[1], first.marks.marks, chosen=marks is not None)
+        bin_bp, left_out = data.bin_bp, {}
     else:
-        (first, second), bin_bp = _read_folder_cells(data, pair, marks)
+        (first, second), bin_bp, left_out = _read_folder_cells(data, pair, marks)
     for cell in (first, second):
         _check_tracks(cell)
-    version = expression.id_version if isinstance(expression, ExpressionTable) else "keep"
-    return _join(first, second, levels, id_version=version, bin_bp=bin_bp)
+    pairs = _join(first, second, levels, left_out, id_version=expression.id_version, bin_bp=bin_bp)
+    return replace(pairs, oriented=isinstance(data, GeneMarksFolder))
 
 
 def _read_expression(expression: ExpressionData, cell: str) -> pd.Series:
@@ -82,20 +82,34 @@ def _read_expression(expression: ExpressionData, cell: str) -> pd.Series:
     if isinstance(expression, CountFiles):
         if cell not in expression.files:
             raise RecipeError(f"expression.files: {unknown('cell type', cell, expression.files)}")
-        return read_counts(expression.files[cell])
+        return read_counts(expression.files[cell], id_version=expression.id_version)
     if cell not in expression.columns:
         raise RecipeError(f"expression.columns: {unknown('cell type', cell, expression.columns)}")
     return read_table(expression, cells=[cell])[cell].dropna()
 
 
-def _read_deepdiff_cell(data: DeepDiffFiles, name: str, marks: Sequence[str] | None) -> _Cell:
+def _read_deepdiff_cell(data: DeepDiffFiles, name: str, marks: Sequence[str] | None, *, chosen: bool = True) -> _Cell:
+    """A cell type with its marks in one order for all files.
+
+    Args:
+        marks: those wanted; all of the first file where None.
+        chosen: whether a user named them; else a file with further marks is refused.
+    """
     if name not in data.cells:
         raise RecipeError(f"data.cells: {unknown('cell type', name, data.cells)}")
     files = data.cells[name]
-    parts = [
-        read_deepdiff(getattr(files, split), columns=data.columns, num_bins=data.num_bins).with_marks(marks)
-        for split in SPLITS
-    ]
+    parts = []
+    for split in SPLITS:
+        path = getattr(files, split)
+        part = read_deepdiff(path, columns=files.columns or data.columns, num_bins=data.num_bins)
+        if marks is None:
+            marks, chosen = part.marks, False
+        if not chosen and set(part.marks) != set(marks):
+            raise RecipeError(
+                f"{path} has the marks {', '.join(part.marks)}; the first file has {', '.join(marks)}. Name those that all "
+                "files have by `marks`, or mend data.columns."
+            )
+        parts.append(part.with_marks(marks))
     genes = np.concatenate([part.genes for part in parts])
     split = np.repeat(np.array(SPLITS), [len(part.genes) for part in parts])
     _refuse_several_splits(name, genes, split, files)
@@ -117,8 +131,8 @@ def _refuse_several_splits(name: str, genes: np.ndarray, split: np.ndarray, file
 
 def _read_folder_cells(
     data: GeneMarksFolder, pair: tuple[str, str], marks: Sequence[str] | None
-) -> tuple[list[_Cell], int]:
-    """Cell types of a folder of ``epilm gene-marks``, genes split by contigs; and the bases of a bin."""
+) -> tuple[list[_Cell], int, dict[str, int]]:
+    """Cell types of a folder of ``epilm gene-marks``, genes split by place; the bases of a bin; and what was left out."""
     saved = read_gene_marks(Location(data.path))
     for name in pair:
         if name not in saved.cell_types:
@@ -130,8 +144,10 @@ def _read_folder_cells(
             f"{data.path}: {int(twice.sum())} genes are there twice, e.g. {ids[twice][0]}. Run epilm gene-marks with one row "
             "a gene."
         )
-    split = split_by_contigs(saved.genes["chrom"], data.split, source=data.path)
-    order = np.argsort([SPLITS.index(name) for name in split], kind="stable")
+    split = split_genes(saved.genes, data.split, window_bp=saved.bin_bp * saved.num_bins, source=data.path)
+    left_out = {f"{reason.replace('_', ' ')} (of epilm gene-marks)": n for reason, n in saved.manifest.left_out.items()}
+    left_out["window overlaps that of another split's gene"] = int((split == "").sum())
+    order = np.concatenate([np.flatnonzero(split == name) for name in SPLITS])
     cells = []
     for name in pair:
         values = saved.values(name)
@@ -141,27 +157,7 @@ def _read_folder_cells(
             )
         found = GeneMarks(ids[order], tuple(saved.marks), values[order])
         cells.append(_Cell(name, found.with_marks(marks), split[order]))
-    return cells, saved.bin_bp
-
-
-def split_by_contigs(chrom: pd.Series, split: GeneSplit, *, source: str) -> np.ndarray:
-    """The split of each gene by its contig, str [n]; contigs that are not named are for training.
-
-    Contigs are split whole, so that no window reaches into that of another split's gene.
-
-    Raises:
-        RecipeError: a named contig has no gene.
-    """
-    contigs = list(dict.fromkeys(chrom))
-    of: dict[str, str] = {}
-    for setting, name in (("validation_contigs", "validation"), ("test_contigs", "test")):
-        for contig in getattr(split, setting):
-            if contig not in contigs:
-                raise RecipeError(
-                    f"data.split.{setting}: among the genes of {source} {unknown('contig', contig, contigs)}"
-                )
-            of[contig] = name
-    return chrom.map(of).fillna("train").to_numpy(dtype=str)
+    return cells, saved.bin_bp, left_out
 
 
 def _check_tracks(cell: _Cell) -> None:
@@ -173,6 +169,14 @@ def _check_tracks(cell: _Cell) -> None:
             f"{', '.join(empty)} in cell type {cell.name}: 0 in every bin of every gene, so that nothing was measured or read. "
             "Give its data, or leave the mark out by `marks`."
         )
+    values, marks = cell.marks.values, cell.marks.marks
+    for later, name in enumerate(marks):
+        for earlier in range(later):
+            if len(values) >= _FEW and np.array_equal(values[..., earlier], values[..., later]):
+                raise RecipeError(
+                    f"{marks[earlier]} and {name} of cell type {cell.name} are the same in every bin of every gene. Is one "
+                    "file or column named for both? Give each its own, or leave one out by `marks`."
+                )
     for split in SPLITS:
         own = cell.split == split
         others = int((~own).sum())
@@ -188,7 +192,13 @@ def _check_tracks(cell: _Cell) -> None:
 
 
 def _join(
-    first: _Cell, second: _Cell, levels: Sequence[pd.Series], *, id_version: str, bin_bp: int | None
+    first: _Cell,
+    second: _Cell,
+    levels: Sequence[pd.Series],
+    left_out: dict[str, int],
+    *,
+    id_version: str,
+    bin_bp: int | None,
 ) -> PairedGenes:
     """Genes of the first cell type that have everything, in its order."""
     ids, others = (_joined_ids(cell, id_version) for cell in (first, second))
@@ -196,7 +206,7 @@ def _join(
     row = pd.Index(others).get_indexer(genes)
     both = row >= 0
     _refuse_other_split(first, second, ids, row)
-    left_out = Counter({f"no marks in {second.name}": int((~both).sum())})
+    left_out = Counter({**left_out, f"no marks in {second.name}": int((~both).sum())})
     left_out[f"no marks in {first.name}"] = int((~np.isin(others, ids)).sum())
 
     expression = np.stack([series.reindex(genes).to_numpy(np.float64) for series in levels], axis=1)
@@ -290,6 +300,6 @@ def _check_splits(
             )
             message += (
                 f" The first ids of the marks and of the expression are {heads}: do they name genes alike, with versions "
-                "(ENSG00000000003.9) everywhere or nowhere? An expression table drops them by id_version: strip."
+                "(ENSG00000000003.9) everywhere or nowhere? expression.id_version=strip drops them."
             )
         raise RecipeError(message)

@@ -32,6 +32,8 @@ class PairedGenes:
     """Reason -> genes that were left out for it."""
     bin_bp: int | None = None
     """Bases of a bin, where the data say."""
+    oriented: bool = False
+    """Whether bins are known to come in the direction of transcription; DeepDiff's own files follow the genome."""
 
     def __post_init__(self) -> None:
         n = len(self.genes)

@@ -47,6 +47,12 @@ class GeneMarksRecipe(Recipe, BinConfig):
 
     genes: str
     """GTF, BED6 or SGD table of genes; the TSS is the first transcribed base."""
+    anchor: Literal["start", "centre"] | None = None
+    """Where a row's TSS is: at its ``start`` in the direction of transcription, or in its ``centre`` (a BED of windows around
+    TSSs). Absent: at the start, but rows that look like windows, all of one width, are refused."""
+    id: Literal["gene_id", "gene_name"] = "gene_id"
+    """What expression names genes by. By ``gene_name`` (of a GTF or SGD table) genes without a name, or with that of another
+    gene, are left out and counted."""
     feature: str | None = None
     """Rows to take of a GTF (``gene``) or SGD table (``ORF``)."""
     id_version: Literal["keep", "strip"] = "keep"
@@ -83,4 +89,11 @@ class GeneMarksRecipe(Recipe, BinConfig):
                 raise ValueError(
                     f"{cell} {what}, {than}. Every cell type needs the same marks; {first} has {', '.join(marks)}."
                 )
+        given = [(path, cell, mark) for cell, files in value.items() for mark, path in files.items()]
+        for number, (path, cell, mark) in enumerate(given):
+            for other, other_cell, other_mark in given[:number]:
+                if path == other:
+                    raise ValueError(
+                        f"{other_cell}.{other_mark} and {cell}.{mark} are one file, {path}. Give each its own."
+                    )
         return value

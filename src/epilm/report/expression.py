@@ -359,6 +359,13 @@ def _facts(result: Mapping[str, Any], rows: Sequence[_Row], best: tuple[str, str
             yield "Best on validation", f"{_name(row.key)}: r {validation} there, {_three(row.mean)} on the test genes"
 
 
+def _axis(*, in_bp: bool, oriented: Any) -> str:
+    what = "Distance from the transcription start (TSS)" if in_bp else "Bin of the gene's window"
+    if oriented is True:
+        return f"{what}, upstream on the left"
+    return f"{what} as the files order the bins (DeepDiff's: along the genome, on both strands)"
+
+
 def heat_map(entry: Any, result: Mapping[str, Any]) -> HeatMap | None:
     """The drawing of one entry of ``importance``; None where its marks, edges and values do not fit together.
 
@@ -402,7 +409,7 @@ def heat_map(entry: Any, result: Mapping[str, Any]) -> HeatMap | None:
         marks=tuple(labels),
         ticks=tuple((across(tick), text) for tick, text in _ticks(places[0], places[-1], bin_bp is not None)),
         tss=across(0.0) if bin_bp and places[0] < 0 < places[-1] else None,
-        axis="Distance from the transcription start (TSS)" if bin_bp else "Bin of the gene's window",
+        axis=_axis(in_bp=bin_bp is not None, oriented=result.get("oriented")),
         most=show(most),
         summary=_summary(marks, stretches, values),
         table=(("Place", *marks), tuple((at, *(show(row[j]) for row in values)) for j, at in enumerate(stretches))),
