@@ -70,6 +70,22 @@ class FeatureMaker:
             return static_features(genes.lines, embedding, inputs, genes.num_bins, arm.segments)
         return self._contextual(arm, model, self.language.spec, genes, inputs)
 
+    def width(self, genes: Genes, inputs: Inputs) -> int:
+        """Number of features that :meth:`make` gives a gene."""
+        arm, names = self.arm, INPUT_LINES[inputs]
+        tokens = sum(genes.lines[name].ids.shape[1] for name in names)
+        if isinstance(arm, TokensArm):
+            return tokens
+        places = len(names) * (arm.segments or genes.num_bins)
+        if isinstance(arm, LevelsArm):
+            return places * len(self.marks)
+        assert self.language is not None
+        if isinstance(arm, StaticArm) and arm.segments is None:
+            places = tokens
+        elif isinstance(arm, ContextualArm) and arm.pooling != "bins":
+            places = len(names)
+        return places * self.language.spec.hidden
+
     def _contextual(
         self, arm: ContextualArm, model: Any, spec: LanguageModelSpec, genes: Genes, inputs: Inputs
     ) -> Features:

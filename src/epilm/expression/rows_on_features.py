@@ -54,8 +54,8 @@ class Fitting:
     stop_on: tuple[str, ...] = ("validation",)
 
 
-_TABLES_AT_ONCE = 4
-"""Feature tables being made: one of 20,000 genes and three lines of embeddings takes gigabytes."""
+_TABLES_AT_ONCE, _COPIES = 4, 4
+"""Most feature tables being made, and what each takes as a multiple of itself: a split of it is copied, and packed as parquet."""
 _KERNEL_BYTES, _KERNELS_BYTES = 12, 6 << 30
 """Of a pair of rows in support vector regression, and of all fits that run side by side."""
 
@@ -120,7 +120,7 @@ def classic(
     """
     orders = 1 + max(row.maker.antisymmetric for row in rows)
     num_rows = orders * len(table.genes.rows("train"))
-    at_once = min(_TABLES_AT_ONCE, max(1, _KERNELS_BYTES // (_KERNEL_BYTES * num_rows**2)))
+    at_once = min(tables_at_once(rows, table), max(1, _KERNELS_BYTES // (_KERNEL_BYTES * num_rows**2)))
     calls = [(row, (row, table, configs[row.key.arm], models)) for row in rows]
     for _, outcome in _in_tasks(_fit_classic, calls, at_once=at_once):
         yield outcome
@@ -168,7 +168,18 @@ def _write_all(
 ) -> dict[str, _Written]:
     makers = {row.same_features: row for row in rows}
     calls = [(name, (row.maker, row.key, table, folder / name, num_files)) for name, row in makers.items()]
-    return dict(_in_tasks(_write, calls, at_once=_TABLES_AT_ONCE))
+    return dict(_in_tasks(_write, calls, at_once=tables_at_once(list(makers.values()), table)))
+
+
+def tables_at_once(rows: Sequence[FeatureRow], table: GeneTable) -> int:
+    """Tables of features that the cluster's memory holds, one at least: that of 20,000 genes' embeddings takes gigabytes."""
+    largest = max(_table_bytes(row, table) for row in rows)
+    return max(1, min(_TABLES_AT_ONCE, int(ray.cluster_resources().get("memory", 0) // (_COPIES * largest))))
+
+
+def _table_bytes(row: FeatureRow, table: GeneTable) -> int:
+    genes = table.genes
+    return 4 * (1 + row.maker.antisymmetric) * len(genes.genes) * row.maker.width(genes, row.key.inputs)
 
 
 def _write(maker: FeatureMaker, key: RowKey, table: GeneTable, folder: Location, num_files: int) -> _Written:
