@@ -118,6 +118,13 @@ def test_a_column_may_serve_two_cell_types_and_others_are_not_read(tmp_path: Pat
         read_table(config)
 
 
+def test_a_lone_quote_in_a_description_swallows_no_line(tmp_path: Path) -> None:
+    quoted = TABLE.replace("G2", '"G2"').replace("9\n", '"9, or so"\n')
+    lone = TABLE.replace("\t9\n", '\t"prime\n')
+    for text in (quoted, lone):
+        assert table_of(tmp_path / "t.tsv", text).to_dict() == {"b": {"G2": 1, "G1": 20}, "a": {"G2": 0.5, "G1": 0}}
+
+
 @pytest.mark.parametrize("missing", ["", "NA", "nan", " na ", "."])
 def test_missing_values_of_a_table_are_nan(tmp_path: Path, missing: str) -> None:
     read = table_of(tmp_path / "t.tsv", TABLE.replace("0.5", missing))

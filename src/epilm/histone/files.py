@@ -83,6 +83,8 @@ def read_columns(
 ) -> pa.Table:
     """Lines without a header as columns; nothing counts as missing, an empty field is an empty string.
 
+    Quotes count as such only where every line closes those that it opens: a lone one, as in a description, is text.
+
     Args:
         types: the names and types of all columns, in order.
         width: what decides how many there are, for the message about a line with more or fewer.
@@ -98,11 +100,14 @@ def read_columns(
         wrong.append(row)
         return "error"
 
+    quoted = b'"' in data and not any(line.count(b'"') % 2 for line in data.split(b"\n"))
     try:
         return pacsv.read_csv(
             io.BytesIO(data),
             read_options=pacsv.ReadOptions(column_names=list(types)),
-            parse_options=pacsv.ParseOptions(delimiter=delimiter, invalid_row_handler=note),
+            parse_options=pacsv.ParseOptions(
+                delimiter=delimiter, quote_char='"' if quoted else False, invalid_row_handler=note
+            ),
             convert_options=pacsv.ConvertOptions(
                 column_types=types, include_columns=list(keep), null_values=[], strings_can_be_null=False
             ),
