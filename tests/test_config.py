@@ -111,6 +111,10 @@ class Square(Config):
     side: float = 1
 
 
+class Names(Config):
+    contigs: tuple[str, ...]
+
+
 class Shapes(Config):
     shapes: dict[str, Annotated[Round | Square, Field(discriminator="kind")]]
 
@@ -122,3 +126,21 @@ def test_a_wrong_key_in_one_of_several_kinds_of_settings():
     assert "shapes.mine.sid: unknown setting. Did you mean 'side'? Allowed: kind, side." in str(error.value)
     with pytest.raises(RecipeError, match=r"shapes\.mine\.radius: .*got 'x'"):
         parse_recipe(Shapes, {"shapes": {"mine": {"kind": "round", "radius": "x"}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"radius": 1}, r"shapes\.mine\.kind: is required\. Allowed: round, square\."),
+        ({"kind": "oval"}, r"shapes\.mine\.kind: there is no 'oval'\. Allowed: round, square\."),
+    ],
+)
+def test_the_kinds_of_settings_are_named(given, message):
+    with pytest.raises(RecipeError, match=message):
+        parse_recipe(Shapes, {"shapes": {"mine": given}})
+
+
+def test_a_number_may_stand_where_a_name_is_wanted():
+    assert parse_recipe(Names, {"contigs": [2, "X", 10]}).contigs == ("2", "X", "10")
+    with pytest.raises(RecipeError, match=r"contigs\.1: Input should be a valid string \(got True\)"):
+        parse_recipe(Names, {"contigs": ["X", True]})

@@ -122,7 +122,7 @@ def _explain(cls: type[Config], item: Any) -> str:
     got = item.get("input")
     if item["type"] in ("union_tag_not_found", "union_tag_invalid"):
         key = item["ctx"]["discriminator"].strip("'")
-        said = f"there is no {got[key]!r}" if item["type"] == "union_tag_invalid" else "is required"
+        said = f"there is no {item['ctx']['tag']!r}" if "tag" in item["ctx"] else "is required"
         return f"{'.'.join([*place, key])}: {said}. Allowed: {', '.join(_tags(cls, item['loc'], key))}."
     message = item["msg"].removeprefix("Value error, ")
     shown = "" if isinstance(got, dict) else f" (got {got!r})"

@@ -66,9 +66,8 @@ def match_contigs(
     partner: dict[str, str] = {}
     found_for = {name: found for name in other if (found := lookup.find(name, other[name])) is not None}
 
-    def rank(
-        name: str,
-    ) -> tuple[bool, bool, bool]:  # exact names win, then those of the same length, then but for "chr"
+    def rank(name: str) -> tuple[bool, bool, bool]:
+        """Exact names win, then those of the same length, then those that differ by a "chr" alone."""
         found = found_for[name]
         return name not in reference, other[name] != reference[found], _without_chr(name) != _without_chr(found)
 
