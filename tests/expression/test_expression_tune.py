@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -394,7 +395,8 @@ def test_language_models_of_other_trials_are_taken_where_all_is_the_same(genes, 
 @pytest.mark.ray
 def test_a_search_its_confirmation_and_its_resumption(genes, tmp_path, ray_local):
     space = {"boost.max_depth": {"low": 1, "high": 4, "int": True}, "arms.levels.segments": {"values": [3, None]}}
-    recipe = sweep(genes, tmp_path, space=space, max_concurrent=2, confirm={"seeds": 2})
+    # a relative storage: Tune runs trials in folders of their own
+    recipe = sweep(genes, Path(os.path.relpath(tmp_path)), space=space, max_concurrent=2, confirm={"seeds": 2})
     lines: list[str] = []
     result = run_tune_expression(recipe, progress=lines.append)
     folder = Location(str(tmp_path)) / "sweep"

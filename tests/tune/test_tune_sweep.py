@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -51,7 +52,7 @@ def search(corpus: str, storage: Path, *, mask: dict | None = None, **changes) -
     """The recipe of a search of two trials over learning rate and policy."""
     settings = {
         "name": "sweep",
-        "storage": str(storage),
+        "storage": os.path.relpath(storage),  # Tune runs trials in folders of their own
         "seed": 3,
         "base": {
             "name": "base",

@@ -21,6 +21,7 @@ from epilm.expression.tune_trial import CONFIRM, TRIALS, RowSweepPlan, fit_row, 
 from epilm.histone.pairs import fingerprint_of
 from epilm.runs import OnExisting, open_run
 from epilm.session import ray_session
+from epilm.storage import Location
 from epilm.tune.check import check_concurrency
 from epilm.tune.experiment import search_space
 from epilm.tune.overrides import as_mapping
@@ -44,7 +45,7 @@ def check_tune_expression(recipe: TuneExpressionRecipe) -> RowSweepPlan:
             hold the trainings.
     """
     pairs = check_expression(recipe.at({}, {"name": BASE})).pairs
-    plan = RowSweepPlan(recipe, pairs)
+    plan = RowSweepPlan(recipe, pairs, Location(recipe.storage) / recipe.name)
     arm = recipe.base.arms[recipe.row.arm]
     trainings = {f"arms.{recipe.row.arm}": arm.train} if isinstance(arm, EndToEndArm | DeepDiffArm) else {}
     done: set[str] = set()

@@ -70,10 +70,9 @@ class RowSweepPlan:
 
     recipe: TuneExpressionRecipe
     pairs: PairedGenes
-
-    @property
-    def folder(self) -> Location:
-        return Location(self.recipe.storage) / self.recipe.name
+    folder: Location
+    """The sweep's run folder, found by the driver: Tune runs trials in folders of their own, where a relative storage would be
+    another place."""
 
     @property
     def metric(self) -> str:
