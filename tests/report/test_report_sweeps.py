@@ -83,6 +83,18 @@ def test_sweep_rows_best_first_then_stopped_then_failed() -> None:
     assert view.has_errors
 
 
+def test_sweep_of_trials_that_are_scored_once_shows_no_tokens() -> None:
+    whole = result(budget_tokens=None, spent={"seconds": 5.0})
+    for trial in whole["trials"]:
+        trial["tokens"] = None
+        trial["evaluations"] = [{**evaluation, "tokens": None} for evaluation in trial["evaluations"]]
+    view = sweep_view(record(whole))
+    assert view is not None
+    assert not view.by_tokens
+    assert [head for head, _ in view.heads][-2:] == ["Base loss", "Time"]
+    assert [cell.text for cell in view.rows[0].cells] == ["cm-gems", "3", "0.001000", "1.3100", "2 h 1 min"]
+
+
 def test_sweep_facts_say_what_was_chosen_and_spent() -> None:
     view = sweep_view(record(result()))
     assert view is not None

@@ -60,6 +60,8 @@ class SweepView:
     importance: tuple[ImportanceBar, ...]
     importance_note: str
     has_errors: bool
+    by_tokens: bool
+    """Whether trials are followed over tokens; a row of differential expression is scored once."""
     confirm: ComparisonView | None
     data: dict[str, Any]
     """What the page's script draws."""
@@ -79,16 +81,19 @@ def sweep_view(record: RunRecord) -> SweepView | None:
     parameters = list(dict.fromkeys([*space, *(name for t in trials for name in t.parameters)]))
     labels = short_labels(parameters)
     entry = metric_of_set(key)[1]
+    by_tokens = settings.get("budget_tokens") is not None or any(t.tokens is not None for t in trials)
+    tokens_head = (("Tokens", ""),) if by_tokens else ()
     return SweepView(
         name=record.name,
         status=record.status,
         facts=tuple(_facts(settings, result, trials, best, key)),
         best=tuple((name, setting(value)) for name, value in best.parameters.items()) if best else (),
-        heads=(*((labels[name], name) for name in parameters), (entry.title, key), ("Tokens", ""), ("Time", "")),
-        rows=tuple(_row(t, best, parameters, entry.style) for t in _ranked(trials, mode)),
+        heads=(*((labels[name], name) for name in parameters), (entry.title, key), *tokens_head, ("Time", "")),
+        rows=tuple(_row(t, best, parameters, entry.style, by_tokens) for t in _ranked(trials, mode)),
         importance=_importance(result.get("importance"), labels),
         importance_note=str(result.get("importance_note") or ""),
         has_errors=any(t.error for t in trials),
+        by_tokens=by_tokens,
         confirm=comparison_view(record.name, confirm, reading=str(confirm.get("reading") or READING)),
         data=draw_data(trials, best, space, labels, title=metric_title(key), style=entry.style, mode=mode),
     )
@@ -192,7 +197,7 @@ def _ranked(trials: list[Trial], mode: str) -> list[Trial]:
     return sorted(trials, key=lambda t: (order.get(t.status, 9), t.value is None, sign * (t.value or 0.0)))
 
 
-def _row(trial: Trial, best: Trial | None, parameters: list[str], style: str) -> TrialRow:
+def _row(trial: Trial, best: Trial | None, parameters: list[str], style: str, by_tokens: bool) -> TrialRow:
     drawn = [
         TableCell(setting(v), _sort_key(v)) if name in trial.parameters else TableCell(ABSENT, None)
         for name in parameters
@@ -200,7 +205,7 @@ def _row(trial: Trial, best: Trial | None, parameters: list[str], style: str) ->
     ]
     measured = [
         TableCell(figure(trial.value, style), trial.value),
-        TableCell(show(trial.tokens, "si"), trial.tokens),
+        *([TableCell(show(trial.tokens, "si"), trial.tokens)] if by_tokens else []),
         TableCell(show(trial.seconds, "duration"), trial.seconds),
     ]
     status_text = STATUS_WORDS.get(trial.status, trial.status)

@@ -36,8 +36,9 @@ class Sweep {
     this.order = data.trials.map((trial, i) => i).sort((a, b) => this.rank(data.trials[a]) - this.rank(data.trials[b]));
     this.parallel = container.querySelector(".parallel .mount");
     this.curves = container.querySelector(".trial-curves .mount");
+    this.mounts = [this.parallel, this.curves].filter(Boolean);  // no curves where trials are scored once
     this.drawKey(container.querySelector(".ramp-key"));
-    for (const mount of [this.parallel, this.curves]) {
+    for (const mount of this.mounts) {
       mount.addEventListener("mousemove", (event) => this.point(mount, event));
       mount.addEventListener("mouseleave", () => this.light(null));
       new ResizeObserver(() => { if (mount.clientWidth !== mount.drawn) this.drawOne(mount); }).observe(mount);
@@ -46,7 +47,7 @@ class Sweep {
       row.addEventListener("mouseenter", () => this.light(row.dataset.trial));
       row.addEventListener("mouseleave", () => this.light(null));
     }
-    for (const mount of [this.parallel, this.curves]) this.drawOne(mount);
+    for (const mount of this.mounts) this.drawOne(mount);
   }
 
   rank(trial) { return trial.best ? 3 : trial.share == null ? -1 : trial.share; }
